@@ -51,6 +51,15 @@ class _Residual(nn.Module):
         return self.LayerNorm(residual + update)  # type: ignore[no-any-return]
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attend by plain products while training on a CPU, where the fused kernel's backward pass is twice as slow."""
+    if query.device.type != "cpu" or not torch.is_grad_enabled():
+        return functional.scaled_dot_product_attention(query, key, value, mask)
+    scores = query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5
+    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
+    return weights.to(value.dtype) @ value
+
+
 class _Attention(nn.Module):
     def __init__(self, shape: BertShape) -> None:
         super().__init__()
@@ -64,7 +73,7 @@ class _Attention(nn.Module):
             project(hidden).view(batch, tokens, self.heads, -1).transpose(1, 2)  # [batch, heads, tokens, hidden/heads]
             for project in (self.self.query, self.self.key, self.self.value)
         )
-        mixed = functional.scaled_dot_product_attention(query, key, value, mask)
+        mixed = _attend(query, key, value, mask)
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [batch, tokens, hidden]
         return self.output(mixed, hidden, dropout)  # type: ignore[no-any-return]
 
@@ -132,8 +141,8 @@ class BertEncoder(nn.Module):
             if name not in tensors or tuple(tensors[name].shape) != tuple(parameter.shape):
                 found = tuple(tensors[name].shape) if name in tensors else "nothing"
                 raise BackboneError(f"{name}: found {found}, expected {tuple(parameter.shape)}")
-        state = {name: torch.as_tensor(tensors[name]).float() for name in wanted}
-        model.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+        state = {name: torch.tensor(tensors[name], dtype=torch.float32) for name in wanted}
+        model.load_state_dict(state, assign=True)
         return model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -142,7 +151,7 @@ class BertEncoder(nn.Module):
         `ids` is `[batch, tokens]`; `mask` is `[batch, tokens]` boolean, true where a token may be attended to.
         """
         hidden = self.embeddings(ids)
-        attend = mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)  # [batch, 1, tokens, tokens]
+        attend = mask[:, None, None, :]  # [batch, 1, 1, tokens]
         for layer in self.encoder.layer:
             hidden = layer(hidden, attend, self.dropout)
         return hidden  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel.errors import SpecError, suggest
-from umbel.records import Example, Prediction, Task, Window
+from umbel.records import Prediction, Task, Window
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,9 +62,12 @@ class Kind(Protocol):
         """Return every metric the kind reports, between 0 and 100 (correlations between -100 and 100)."""
 
     def calibrate(
-        self, task: Task, logits: Sequence[Floats], examples: Sequence[Example]
+        self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
     ) -> tuple[Task, Mapping[str, float]]:
-        """Return the task with temperatures and thresholds fitted on dev logits, and the calibration errors."""
+        """Return the task with temperatures and thresholds fitted on merged dev logits, and `ece-before`, `ece-after`.
+
+        `targets` are what `target` gives for the text read as one window, special tokens left out.
+        """
 
 
 @cache
@@ -83,3 +86,12 @@ def kind_of(name: str) -> Kind:
     if name not in known:
         raise SpecError("kind", [f"{name!r} is not a kind{suggest(name, sorted(known))}"])
     return known[name]
+
+
+def mean_of_windows(logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
+    """Return the mean of the windows' logits `[width]`, weighted by their tokens: the merge of pooled kinds."""
+    if len(logits) == 1:
+        return logits[0]
+    weights = np.array([len(window.ids) for window in windows], np.float32)
+    mean: Floats = (np.stack(logits) * (weights / weights.sum())[:, None]).sum(axis=0)
+    return mean

@@ -1,0 +1,196 @@
+"""Token classification: flat labelled spans, tagged B, I or O on each token and decoded under the tags' rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel import calibrate, metrics
+from umbel.errors import suggest
+from umbel.kinds.base import Floats
+from umbel.records import Prediction, Span, SpansPrediction, Task, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNTRAINED = -100
+OUTSIDE = 0  # tags: 0 outside, 1 + 2 * label begins a span, 2 + 2 * label continues it
+
+Gold = tuple[tuple[int, int, str], ...]
+
+
+class TokenClassification:
+    """The hub's `token-classification`. Golds are `(start, end, label)` in the order of the text, not overlapping.
+
+    Windows of a long text overlap by a quarter: each token's logits come from the window in which it stands furthest
+    from an edge, and spans are decoded over the whole text, so that a window's edge never cuts one.
+    """
+
+    name = "token-classification"
+    reads: Literal["pooled", "tokens"] = "tokens"
+    metrics = ("f1", "precision", "recall")
+    trained = True
+
+    def parse(self, task: Task, value: object, text: str) -> Gold:
+        """Return the cell's spans, checked against the text and the labels."""
+        spans = sorted(_span(task, item, text) for item in _items(value))
+        for before, after in zip(spans, spans[1:], strict=False):
+            if after[0] < before[1]:
+                raise ValueError(f"spans {before} and {after} overlap; expected flat spans")
+        return tuple(spans)
+
+    def labels_in(self, value: object) -> Sequence[str]:
+        """Return the labels of a cell's spans."""
+        return [str(item["label"]) for item in _items(value) if "label" in item]
+
+    def width(self, task: Task) -> int:
+        """Return the number of tags."""
+        return 1 + 2 * len(task.labels)
+
+    def target(self, task: Task, gold: Any, window: Window) -> NDArray[Any]:
+        """Return each token's tag `[tokens]`; special tokens and tokens that cover nothing are untrained.
+
+        A token belongs to a span when at least half of it lies inside.
+        """
+        starts, ends = window.offsets[:, 0], window.offsets[:, 1]
+        tags = np.where(ends > starts, OUTSIDE, UNTRAINED).astype(np.int64)
+        for start, end, label in gold:
+            overlap = np.minimum(ends, end) - np.maximum(starts, start)
+            inside = np.flatnonzero((overlap * 2 >= ends - starts) & (overlap > 0) & (tags == OUTSIDE))
+            begin = 1 + 2 * task.labels.index(label)
+            tags[inside] = begin + 1
+            tags[inside[:1]] = begin
+        return tags
+
+    def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross entropy over each row's trained tokens `[rows]`."""
+        from torch.nn import functional
+
+        losses = functional.cross_entropy(logits.transpose(1, 2), target, reduction="none", ignore_index=UNTRAINED)
+        return losses.sum(-1) / (target != UNTRAINED).sum(-1).clamp(min=1)
+
+    def merge(self, task: Task, logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
+        """Return `[content tokens, tags]`, each token from the window where it has most context."""
+        if len(logits) == 1:
+            return logits[0][1:-1]
+        total = windows[-1].first + len(windows[-1].ids) - 2
+        merged = np.zeros((total, logits[0].shape[1]), np.float32)
+        context = np.full(total, -1)
+        for values, window in zip(logits, windows, strict=True):
+            size = len(window.ids) - 2
+            place = np.arange(window.first, window.first + size)
+            room = np.minimum(np.arange(size), np.arange(size)[::-1])
+            better = room > context[place]
+            merged[place[better]], context[place[better]] = values[1:-1][better], room[better]
+        return merged
+
+    def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
+        """Return the spans of the likeliest allowed tags; a span's probability is its tags' geometric mean."""
+        covering = offsets[:, 1] > offsets[:, 0]
+        logits, offsets = logits[covering], offsets[covering]
+        tags = best_tags(logits)
+        if not tags.any():
+            return SpansPrediction(())
+        return SpansPrediction(tuple(_spans(task, tags, logits / task.temperature_for(language), text, offsets)))
+
+    def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Return precision, recall and F1 of exact spans."""
+        found = [
+            {(span.start, span.end, span.label) for span in prediction}
+            for prediction in predictions
+            if isinstance(prediction, SpansPrediction)
+        ]
+        return metrics.micro([set(gold) for gold in golds], found)
+
+    def calibrate(
+        self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
+    ) -> tuple[Task, Mapping[str, float]]:
+        """Fit a temperature for each language on the tags of all trained tokens."""
+        golds = np.concatenate(targets)
+        trained = golds != UNTRAINED
+        values, golds = np.concatenate(logits)[trained], golds[trained]
+        names = np.repeat(np.array(languages), [len(target) for target in targets])[trained].tolist()
+        fitted = calibrate.fit_temperatures(values, golds, names, calibrate.cross_entropy)
+        calibrated = replace(task, temperature=fitted)
+        divisors = np.array([calibrated.temperature_for(name) for name in names])[:, None]
+        return calibrated, {"ece-before": _error(values, golds), "ece-after": _error(values / divisors, golds)}
+
+
+def best_tags(logits: Floats) -> NDArray[np.int64]:
+    """Return the likeliest sequence of tags `[tokens]` in which a span is continued only by its own label."""
+    tags: NDArray[np.int64] = logits.argmax(axis=1) if len(logits) else np.zeros(0, np.int64)
+    previous = np.concatenate([[OUTSIDE], tags[:-1]])
+    continues = (tags > 0) & (tags % 2 == 0)
+    broken = continues & (previous != tags) & (previous != tags - 1)
+    return _viterbi(logits) if broken.any() else tags
+
+
+def _viterbi(logits: Floats) -> NDArray[np.int64]:
+    """Search the best allowed path: continuing tags can only be reached from themselves or from their beginning."""
+    tokens, width = logits.shape
+    ends = np.arange(2, width, 2)  # the continuing tags
+    scores = logits[0].astype(np.float64)
+    scores[ends] = -np.inf
+    back = np.zeros((tokens, width), np.int64)
+    for token in range(1, tokens):
+        back[token] = scores.argmax()
+        reached = np.full(width, scores.max())
+        from_begin = scores[ends - 1] >= scores[ends]
+        back[token, ends] = np.where(from_begin, ends - 1, ends)
+        reached[ends] = np.where(from_begin, scores[ends - 1], scores[ends])
+        scores = reached + logits[token]
+    path = np.zeros(tokens, np.int64)
+    path[-1] = scores.argmax()
+    for token in range(tokens - 1, 0, -1):
+        path[token - 1] = back[token, path[token]]
+    return path
+
+
+def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offsets: NDArray[np.int32]) -> list[Span]:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    chosen = shifted[np.arange(len(tags)), tags] - np.log(np.exp(shifted).sum(axis=1))  # log probability of each tag
+    spans = []
+    for first in np.flatnonzero(tags % 2 == 1).tolist():
+        last = first
+        while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
+            last += 1
+        start, end = _trim(text, int(offsets[first, 0]), int(offsets[last, 1]))
+        if start < end:
+            label = task.labels[(int(tags[first]) - 1) // 2]
+            probability = float(np.exp(chosen[first : last + 1].mean()))
+            spans.append(Span(start, end, label, text[start:end], probability))
+    return spans
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def _items(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"found {value!r:.60}, expected a list of {{start, end, label}}")
+    return value
+
+
+def _span(task: Task, item: dict[str, Any], text: str) -> tuple[int, int, str]:
+    start, end, label = item.get("start"), item.get("end"), item.get("label")
+    if not isinstance(start, int) or not isinstance(end, int):
+        raise ValueError(f"found {item!r:.60}, expected whole numbers `start` and `end`")  # noqa: TRY004
+    if not 0 <= start < end <= len(text):
+        raise ValueError(f"span {start}:{end} lies outside the text of {len(text)} characters or is empty")
+    if label not in task.labels:
+        raise ValueError(f"{label!r} is not a label{suggest(str(label), task.labels)}")
+    return start, end, str(label)
+
+
+def _error(logits: Floats, golds: NDArray[Any]) -> float:
+    probabilities = calibrate.softmax(logits)
+    return metrics.calibration_error(probabilities.max(-1), probabilities.argmax(-1) == golds)
