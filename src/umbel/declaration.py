@@ -1,0 +1,163 @@
+"""What a declaration's types cannot express: kinds and their metrics, labels, names, files. Knows nothing of rows.
+
+Works on the raw values of the file, so that these faults are found beside those of types, in one go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from umbel.errors import suggest
+from umbel.kinds.base import kinds
+from umbel.yamlfile import Place
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+VERSION = re.compile(r"\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]+)?")
+HUB = re.compile(r"hub:[^:/\s]+(/[^:/\s]+)?:[^:\s]+")
+FORMATS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+SCOPED_METRICS = ("in-scope-accuracy", "out-of-scope-recall")
+SHARED = {"text": "text", "language": "", "share": 1.0}  # what all tasks that read one file must agree on
+
+Fault = tuple[Place, str]
+
+
+def is_hub(source: str) -> bool:
+    """Tell whether a source is a name on the hub, not a file."""
+    return source.startswith("hub:")
+
+
+def faults_of(value: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    """Yield the place and message of every fault."""
+    yield from _name(("pack",), value.get("pack"))
+    version = value.get("version")
+    if isinstance(version, str) and not VERSION.fullmatch(version):
+        yield ("version",), f"found {version!r}, expected three numbers like 1.0.0"
+    tasks = value.get("tasks")
+    if not isinstance(tasks, dict):
+        return
+    if not tasks:
+        yield ("tasks",), "found no task, expected at least one"
+    for name, task in tasks.items():
+        yield from _name(("tasks", name), name)
+        if isinstance(task, dict):
+            yield from _task(("tasks", name), task, folder)
+    yield from _shared_files(tasks)
+
+
+def _name(place: Place, name: object) -> Iterator[Fault]:
+    if isinstance(name, str) and not NAME.fullmatch(name):
+        yield place, f"found {name!r}, expected a name of lower-case letters, digits and single hyphens"
+
+
+def _task(place: Place, task: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    yield from _kind(place, task)
+    yield from _labels(place, task)
+    yield from _data(place, task, folder)
+
+
+def _kind(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
+    name, metric = task.get("kind"), task.get("metric")
+    if not isinstance(name, str):
+        return
+    kind = kinds().get(name)
+    if kind is None:
+        yield (*place, "kind"), f"{name!r} is not a kind{suggest(name, sorted(kinds()))}"
+        return
+    if isinstance(metric, str) and metric not in kind.metrics:
+        yield (*place, "metric"), f"{name} does not report {metric!r}{suggest(metric, kind.metrics)}"
+    if metric in SCOPED_METRICS and not task.get("out-of-scope"):
+        yield (*place, "metric"), f"{metric!r} needs the label that means none of the others; give `out-of-scope`"
+    if task.get("multi-label") is True and name != "text-classification":
+        yield (*place, "multi-label"), f"{name} takes no multi-label; only text-classification does"
+    if task.get("multi-label") is True and task.get("out-of-scope"):
+        yield (*place, "out-of-scope"), "a multi-label task needs none: it may give no label at all; leave it out"
+    if kind.trained and not _entries(task):
+        yield (*place, "data"), "found no data, expected at least one entry with `train`, `dev` and `column`"
+    if not kind.trained and task.get("data"):
+        yield (*place, "data"), f"{name} takes no data; leave out `data`"
+
+
+def _labels(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
+    labels = _texts(task.get("labels"))
+    for label, count in Counter(labels).items():
+        if count > 1:
+            last = len(labels) - 1 - labels[::-1].index(label)
+            yield (*place, "labels", last), f"{label!r} is given {count} times"
+    if not labels:
+        return
+    known = list(dict.fromkeys(labels))
+    outside = task.get("out-of-scope")
+    if isinstance(outside, str) and outside and outside not in labels:
+        yield (*place, "out-of-scope"), f"{outside!r} is not a label{suggest(outside, known)}"
+    for number, entry in enumerate(_entries(task)):
+        renaming = entry.get("labels")
+        for old, new in renaming.items() if isinstance(renaming, dict) else ():
+            if isinstance(new, str | int) and str(new) not in labels:
+                yield (
+                    (*place, "data", number, "labels", old),
+                    f"{str(new)!r} is not a label{suggest(str(new), known)}",
+                )
+
+
+def _data(place: Place, task: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    entries = _entries(task)
+    seen: dict[str, str] = {}
+    for number, entry in enumerate(entries):
+        here = (*place, "data", number)
+        if not entry.get("train") and not entry.get("dev"):
+            yield here, "found neither `train` nor `dev`, expected a file for at least one"
+        for key in ("train", "dev"):
+            for index, source in enumerate(_texts(entry.get(key))):
+                where = (*here, key, index) if isinstance(entry.get(key), list) else (*here, key)
+                yield from _file(where, source, folder)
+                if source in seen:
+                    yield where, f"{source} is already named by this task as {seen[source]}"
+                seen.setdefault(source, f"data[{number}].{key}")
+    for key in ("train", "dev"):
+        if entries and not any(entry.get(key) for entry in entries):
+            yield (*place, "data"), f"found no `{key}` file, expected at least one"
+
+
+def _file(place: Place, source: str, folder: Path) -> Iterator[Fault]:
+    if is_hub(source):
+        if not HUB.fullmatch(source):
+            yield place, f"found {source!r}, expected hub:organisation/name:split"
+        return
+    if not source.endswith(FORMATS):
+        yield place, f"{source}: unknown format; expected a name that ends in {', '.join(FORMATS)}"
+    path = folder / source
+    if path.is_file():
+        return
+    beside = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
+    known = [name for name in beside if name.endswith(FORMATS)]
+    yield place, f"{source}: no such file, looked in {path.parent}{suggest(path.name, known)}"
+
+
+def _shared_files(tasks: Mapping[str, Any]) -> Iterator[Fault]:
+    """A file is read once for all tasks that name it, so they must agree on how."""
+    first: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for name, task in tasks.items():
+        for number, entry in enumerate(_entries(task)):
+            for source in (*_texts(entry.get("train")), *_texts(entry.get("dev"))):
+                place = f"tasks.{name}.data[{number}]"
+                before, other = first.setdefault(source, (place, entry))
+                for key, default in SHARED.items():
+                    found, said = entry.get(key, default), other.get(key, default)
+                    if found != said:
+                        message = f"found {found!r} for {source}, but {before} says {said!r}; a file is read once"
+                        yield ("tasks", name, "data", number, key), message
+
+
+def _entries(task: object) -> list[Mapping[str, Any]]:
+    data = task.get("data") if isinstance(task, dict) else None
+    return [entry if isinstance(entry, dict) else {} for entry in data] if isinstance(data, list) else []
+
+
+def _texts(value: object) -> Sequence[str]:
+    """Return the texts of one value or a list, as far as they are texts; numbers count as labels written bare."""
+    values = value if isinstance(value, list) else [value]
+    return [str(item) for item in values if isinstance(item, str | int)]
