@@ -6,13 +6,14 @@ Each file is read once; a row without a cell for a task carries no gold for it, 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from umbel.errors import DataError, suggest
+from umbel.errors import suggest
 from umbel.kinds.base import kind_of
 from umbel.records import Example, Task, language_of
 from umbel.rows import Faults, read_rows, source_rows
@@ -39,6 +40,24 @@ class Data:
         return (example for examples in self.dev.values() for example in examples if task in example.golds)
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many rows a task has, and how many of them name each label, before faults are left out."""
+
+    train_rows: int
+    dev_rows: int
+    train: dict[str, int]
+    dev: dict[str, int]
+
+
+class Collected(NamedTuple):
+    """What reading gave: the sound rows, the faults, and each task's counts."""
+
+    data: Data
+    faults: Faults
+    counts: dict[str, Counts]
+
+
 class _Row(NamedTuple):
     """A row before its golds are checked: the raw value of each task that has one."""
 
@@ -60,6 +79,9 @@ class _Source:
         return next(iter(self.readers.values()))
 
 
+_Read = tuple[_Source, list[_Row]]
+
+
 def load(spec: PackSpec) -> Data:
     """Read everything a declaration names.
 
@@ -69,28 +91,26 @@ def load(spec: PackSpec) -> Data:
         DataError: with the faults of all files, the first 50 whole.
         MissingExtraError: a source needs a package that is not installed.
     """
-    data, faults = collect(spec)
-    if faults:
-        raise DataError(spec.name, faults.listed(), "`umbel data check` shows the same faults, and warnings besides")
-    return data
+    collected = collect(spec)
+    if collected.faults:
+        raise collected.faults.error(spec.name, "`umbel data check` shows these faults, and warnings besides")
+    return collected.data
 
 
-def collect(spec: PackSpec) -> tuple[Data, Faults]:
-    """Read everything a declaration names, leaving out what is at fault; return the rest and the faults."""
+def collect(spec: PackSpec) -> Collected:
+    """Read everything a declaration names, leaving out what is at fault."""
     faults = Faults()
     train, dev = _sources(spec, "train"), _sources(spec, "dev")
     train_rows = [(source, _rows(source, spec.folder, faults)) for source in train]
     dev_rows = [(source, _rows(source, spec.folder, faults)) for source in dev]
     tasks = {task.name: _task(task, train_rows, faults) for task in spec.tasks}
-    return (
-        Data(
-            tasks,
-            {source.name: _examples(source, rows, tasks, faults) for source, rows in train_rows},
-            {source.name: _examples(source, rows, tasks, faults) for source, rows in dev_rows},
-            {source.name: source.entry.share for source in train},
-        ),
-        faults,
+    data = Data(
+        tasks,
+        {source.name: _examples(source, rows, tasks, faults) for source, rows in train_rows},
+        {source.name: _examples(source, rows, tasks, faults) for source, rows in dev_rows},
+        {source.name: source.entry.share for source in train},
     )
+    return Collected(data, faults, {name: _count(task, train_rows, dev_rows) for name, task in tasks.items()})
 
 
 def _sources(spec: PackSpec, split: Literal["train", "dev"]) -> list[_Source]:
@@ -168,21 +188,12 @@ def _renamed(value: object, labels: Mapping[str, str]) -> object:
     return labels.get(str(value), value) if isinstance(value, str | int) else value
 
 
-def _task(spec: TaskSpec, train: list[tuple[_Source, list[_Row]]], faults: Faults) -> Task:
+def _task(spec: TaskSpec, train: list[_Read], faults: Faults) -> Task:
     """Return the task as a pack stores it, with labels collected from the train rows where none are declared."""
-    kind = kind_of(spec.kind)
-    labels = spec.labels
-    if not labels:
-        found: set[str] = set()
-        for _, rows in train:
-            for row in rows:
-                if spec.name in row.values:
-                    with suppress(ValueError):  # reported when the row's gold is parsed
-                        found.update(kind.labels_in(row.values[spec.name]))
-        labels = tuple(sorted(found))
-        if spec.out_of_scope and spec.out_of_scope not in labels:
-            message = f"{spec.out_of_scope!r} is not a label of the train data{suggest(spec.out_of_scope, labels)}"
-            faults.add(f"tasks.{spec.name}.out-of-scope", message)
+    labels = spec.labels or tuple(sorted(_label_counts(spec.name, spec.kind, train)))
+    if spec.out_of_scope and spec.out_of_scope not in labels:
+        message = f"{spec.out_of_scope!r} is not a label of the train data{suggest(spec.out_of_scope, labels)}"
+        faults.add(f"tasks.{spec.name}.out-of-scope", message)
     return Task(
         name=spec.name,
         kind=spec.kind,
@@ -194,6 +205,24 @@ def _task(spec: TaskSpec, train: list[tuple[_Source, list[_Row]]], faults: Fault
         abstain_below=spec.abstain_below,
         out_of_scope=spec.out_of_scope,
     )
+
+
+def _count(task: Task, train: list[_Read], dev: list[_Read]) -> Counts:
+    train_rows, dev_rows = (sum(task.name in row.values for _, rows in read for row in rows) for read in (train, dev))
+    seen = [_label_counts(task.name, task.kind, read) for read in (train, dev)]
+    of_train, of_dev = ({label: found[label] for label in task.labels} for found in seen)
+    return Counts(train_rows, dev_rows, of_train, of_dev)
+
+
+def _label_counts(task: str, kind_name: str, read: list[_Read]) -> Counter[str]:
+    """Count the rows that name each label."""
+    kind, counts = kind_of(kind_name), Counter[str]()
+    for _, rows in read:
+        for row in rows:
+            if task in row.values:
+                with suppress(ValueError):  # reported when the row's gold is parsed
+                    counts.update(set(kind.labels_in(row.values[task])))
+    return counts
 
 
 def _default_metric(spec: TaskSpec) -> str:

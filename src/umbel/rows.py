@@ -35,12 +35,17 @@ class Faults:
         return len(self._seen)
 
     def listed(self) -> list[str]:
-        """Return the first faults, and how many there are beyond them."""
+        """Return each fault once: its place, its message, and how many rows have it."""
         lines = []
-        for (source, message), (line, rows) in list(self._seen.items())[:SHOWN]:
+        for (source, message), (line, rows) in self._seen.items():
             place = f"{source}:{line}" if line else source
             lines.append(f"{place}: {message}" + (f" ({rows} rows have this fault)" if rows > 1 else ""))
-        return [*lines, *([f"and {len(self) - SHOWN} more"] if len(self) > SHOWN else [])]
+        return lines
+
+    def error(self, source: str, hint: str = "") -> DataError:
+        """Return the error that tells the first faults, and how many there are."""
+        several = f"{source} (the first {SHOWN} of {len(self)})" if len(self) > SHOWN else source
+        return DataError(several, self.listed()[:SHOWN], hint)
 
 
 def read_rows(path: str | Path, faults: Faults | None = None) -> Iterator[Row]:
@@ -55,7 +60,7 @@ def read_rows(path: str | Path, faults: Faults | None = None) -> Iterator[Row]:
     collected = Faults() if faults is None else faults
     yield from _rows_of(Path(path), str(path), collected)
     if faults is None and collected:
-        raise DataError(str(path), collected.listed())
+        raise collected.error(str(path))
 
 
 def source_rows(source: str, folder: Path, faults: Faults) -> Iterator[Row]:
