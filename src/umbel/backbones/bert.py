@@ -7,7 +7,6 @@ Parameter names are the hub's BertModel names, so weights load without a map. Eq
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,21 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from umbel.errors import BackboneError
-
-
-@dataclass(frozen=True)
-class BertShape:
-    """The sizes of an encoder. `first_position` is 0 for BERT and `pad + 1` for the RoBERTa family."""
-
-    vocabulary: int
-    hidden: int
-    layers: int
-    heads: int
-    intermediate: int
-    positions: int
-    types: int
-    epsilon: float
-    first_position: int = 0
+from umbel.shapes import EncoderShape
 
 
 class _Projections(nn.Module):
@@ -61,7 +46,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
 
 
 class _Attention(nn.Module):
-    def __init__(self, shape: BertShape) -> None:
+    def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.heads = shape.heads
         self.self = _Projections(shape.hidden)
@@ -85,7 +70,7 @@ class _Dense(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, shape: BertShape) -> None:
+    def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.attention = _Attention(shape)
         self.intermediate = _Dense(shape.hidden, shape.intermediate)
@@ -98,7 +83,7 @@ class _Layer(nn.Module):
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, shape: BertShape) -> None:
+    def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.first_position = shape.first_position
         self.word_embeddings = nn.Embedding(shape.vocabulary, shape.hidden)
@@ -113,7 +98,7 @@ class _Embeddings(nn.Module):
 
 
 class _Stack(nn.Module):
-    def __init__(self, shape: BertShape) -> None:
+    def __init__(self, shape: EncoderShape) -> None:
         super().__init__()
         self.layer = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
 
@@ -121,14 +106,14 @@ class _Stack(nn.Module):
 class BertEncoder(nn.Module):
     """Encodes right-padded token ids. Dropout acts on the sublayers' outputs while training."""
 
-    def __init__(self, shape: BertShape, dropout: float = 0.1) -> None:
+    def __init__(self, shape: EncoderShape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape, self.dropout = shape, dropout
         self.embeddings = _Embeddings(shape)
         self.encoder = _Stack(shape)
 
     @classmethod
-    def from_tensors(cls, shape: BertShape, tensors: Mapping[str, Any], dropout: float = 0.1) -> BertEncoder:
+    def from_tensors(cls, shape: EncoderShape, tensors: Mapping[str, Any], dropout: float = 0.0) -> BertEncoder:
         """Build the encoder from tensors under the hub's names (numpy arrays or torch tensors).
 
         Raises:

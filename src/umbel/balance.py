@@ -1,0 +1,94 @@
+"""Decides which rows a joint training sees and in which batches; knows nothing of torch, texts or losses.
+
+A plan is a pure function of its round: any round can be rebuilt from the seed alone, so training resumes by naming a
+round and a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUND_ROWS = 4096  # rows sorted by length together; their batches are shuffled
+
+Row = tuple[str, int]
+
+
+def shares_of(
+    sizes: Mapping[str, int],
+    by: Literal["size", "square-root", "temperature"],
+    temperature: float = 1.0,
+    factors: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Return each source's share of the rows; shares sum to 1.
+
+    Rows are drawn by size, by its square root, or by `size ** (1 / temperature)` (Aharoni et al. 2019), times the
+    source's own factor.
+    """
+    power = {"size": 1.0, "square-root": 0.5, "temperature": 1 / temperature}[by]
+    weights = {name: size**power * (factors or {}).get(name, 1.0) for name, size in sizes.items()}
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows of every round, cut into batches of one length.
+
+    `lengths` gives each source's tokens per row. A batch holds at most `batch_rows` rows and, padded, at most
+    `batch_tokens` tokens, but always one row.
+    """
+
+    lengths: Mapping[str, NDArray[np.integer]]
+    shares: Mapping[str, float]
+    rows: int
+    batch_rows: int
+    batch_tokens: int
+    seed: int
+
+    @property
+    def round_rows(self) -> int:
+        """The rows of a full round."""
+        return min(ROUND_ROWS, self.rows)
+
+    @property
+    def rounds(self) -> int:
+        """The number of rounds that make up the training."""
+        return -(-self.rows // self.round_rows)
+
+    def batches(self, number: int, without: Collection[str] = ()) -> list[list[Row]]:
+        """Return the batches of one round, leaving out the sources in `without`."""
+        rows = [row for source in self.shares if source not in without for row in self._drawn(source, number)]
+        rng = np.random.default_rng([self.seed, number])
+        order = rng.permutation(len(rows))
+        rows = [rows[index] for index in order]
+        rows.sort(key=lambda row: self.lengths[row[0]][row[1]])
+        batches = self._cut(rows)
+        return [batches[index] for index in rng.permutation(len(batches))]
+
+    def _drawn(self, source: str, number: int) -> list[Row]:
+        first, last = self._drawn_before(source, number), self._drawn_before(source, number + 1)
+        size = len(self.lengths[source])
+        key = sorted(self.shares).index(source)
+        orders = {
+            epoch: np.random.default_rng([self.seed, key, epoch]).permutation(size)
+            for epoch in range(first // size, (max(last, 1) - 1) // size + 1)
+        }
+        return [(source, int(orders[place // size][place % size])) for place in range(first, last)]
+
+    def _drawn_before(self, source: str, number: int) -> int:
+        return round(self.shares[source] * min(number * self.round_rows, self.rows))
+
+    def _cut(self, rows: Sequence[Row]) -> list[list[Row]]:
+        batches: list[list[Row]] = []
+        for row in rows:
+            length = int(self.lengths[row[0]][row[1]])  # rows come sorted: this is the batch's longest
+            full = not batches or len(batches[-1]) >= self.batch_rows
+            if full or (len(batches[-1]) + 1) * length > self.batch_tokens:
+                batches.append([])
+            batches[-1].append(row)
+        return batches

@@ -1,0 +1,81 @@
+"""Keeps a training's state in one file, written atomically, so that a killed training goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from umbel.errors import InputError
+
+FILE = "checkpoint.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Progress:
+    """Where a training stands: the next batch of the plan, and what evaluation has said so far.
+
+    `history` holds one record per evaluation; `best` maps a task to its best dev score and the evaluation that gave it;
+    `stopped` lists the tasks that early stopping ended, with the round from which they are left out.
+    """
+
+    declaration: str
+    round: int = 0
+    batch: int = 0
+    step: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    evaluated: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)
+    stopped: dict[str, int] = field(default_factory=dict)
+
+
+def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write the state of model, optimizer and progress to `folder`, replacing the one before at once."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        tensors[f"model/{name}"] = parameter.detach()
+        for moment in _MOMENTS:
+            if parameter in optimizer.state:
+                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+    draft = folder / f"{FILE}.{os.getpid()}.tmp"
+    save_file(tensors, draft, {"progress": json.dumps(asdict(progress))})
+    os.replace(draft, folder / FILE)
+
+
+def restore(folder: Path, declaration: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Load the state in `folder` into model and optimizer, or return the start where there is none.
+
+    Raises:
+        InputError: the state is of another declaration.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return Progress(declaration)
+    with safe_open(path, "pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+        if progress.declaration != declaration:
+            raise InputError(
+                f"{path}: belongs to another declaration or other data than the one given",
+                "undo the change, choose another --out, or start anew with --restart",
+            )
+        names = set(file.keys())
+        for name, parameter in model.named_parameters():
+            if f"model/{name}" not in names:
+                continue
+            parameter.data.copy_(file.get_tensor(f"model/{name}"))
+            if f"{_MOMENTS[0]}/{name}" in names:
+                moments = {moment: file.get_tensor(f"{moment}/{name}") for moment in _MOMENTS}
+                optimizer.state[parameter] = {"step": torch.tensor(float(progress.step)), **moments}
+    return progress

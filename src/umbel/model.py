@@ -1,0 +1,187 @@
+"""The training engine: one encoder, one head per task, and the logits of whole texts; knows nothing of data files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from umbel.backbones.bert import BertEncoder
+from umbel.kinds.base import kind_of
+from umbel.records import Prediction, Task, Window, language_of
+from umbel.tokenize import Tokenizer
+
+Floats = NDArray[np.float32]
+
+
+class PooledHead(nn.Module):
+    """Attention pooling with a query of the task's own, then a linear map; a zero query gives the mean."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(hidden))
+        self.weight = nn.Parameter(torch.randn(width, hidden) * 0.02)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
+        """Return logits `[batch, width]` of hidden states `[batch, tokens, hidden]`."""
+        scores = (hidden @ self.query).masked_fill(~mask, -torch.inf)  # [batch, tokens]
+        pooled = (scores.softmax(-1)[..., None] * hidden).sum(1)  # [batch, hidden]
+        return functional.linear(functional.dropout(pooled, dropout, self.training), self.weight, self.bias)
+
+
+class TokenHead(nn.Module):
+    """A linear map of each token."""
+
+    def __init__(self, hidden: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, hidden) * 0.02)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
+        """Return logits `[batch, tokens, width]`."""
+        return functional.linear(functional.dropout(hidden, dropout, self.training), self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as windows; `whole` is the text read as one window, with no limit of length."""
+
+    windows: list[Window]
+
+    @property
+    def whole(self) -> Window:
+        """Join the windows: every token once, special tokens at both ends."""
+        if len(self.windows) == 1:
+            return self.windows[0]
+        total = self.windows[-1].first + len(self.windows[-1].ids) - 2
+        ids, offsets = np.zeros(total, np.int32), np.zeros((total, 2), np.int32)
+        for window in self.windows:
+            place = slice(window.first, window.first + len(window.ids) - 2)
+            ids[place], offsets[place] = window.ids[1:-1], window.offsets[1:-1]
+        ends = self.windows[0].ids[0], self.windows[-1].ids[-1]
+        return Window(np.concatenate([ends[:1], ids, ends[1:]]), np.pad(offsets, ((1, 1), (0, 0))))
+
+
+class MultiTaskModel(nn.Module):
+    """One encoder read by many heads. `encode` runs once per input however many tasks read from it.
+
+    While training, dropout acts on what the heads read.
+    """
+
+    def __init__(self, encoder: BertEncoder, tasks: Mapping[str, Task], pad: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder, self.tasks, self.pad, self.dropout = encoder, dict(tasks), pad, dropout
+        width = encoder.shape.hidden
+        self.heads = nn.ModuleDict({name: _head(task, width) for name, task in tasks.items() if _trained(task)})
+
+    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return hidden states `[batch, tokens, hidden]` in fp32."""
+        return self.encoder(ids, mask).float()  # type: ignore[no-any-return]
+
+    def logits(self, task: str, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return one task's logits; without a head, the mean of the hidden states `[batch, hidden]`."""
+        if task not in self.heads:
+            return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return self.heads[task](hidden, mask, self.dropout)  # type: ignore[no-any-return]
+
+    def pad_windows(self, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
+        """Return ids and mask `[batch, tokens]` of windows padded on the right."""
+        longest = max(len(window.ids) for window in windows)
+        ids = np.full((len(windows), longest), self.pad, np.int64)
+        for row, window in enumerate(windows):
+            ids[row, : len(window.ids)] = window.ids
+        lengths = torch.tensor([len(window.ids) for window in windows])
+        return torch.from_numpy(ids), torch.arange(longest) < lengths[:, None]
+
+
+def _trained(task: Task) -> bool:
+    return kind_of(task.kind).trained
+
+
+def _head(task: Task, hidden: int) -> nn.Module:
+    kind = kind_of(task.kind)
+    return (PooledHead if kind.reads == "pooled" else TokenHead)(hidden, kind.width(task))
+
+
+@dataclass(frozen=True)
+class TrainedPredictor:
+    """Answers texts with the training engine, for `evaluate`."""
+
+    model: MultiTaskModel
+    tokenizer: Tokenizer
+    precision: torch.dtype = torch.float32
+
+    def __call__(self, texts: Sequence[str], tasks: Sequence[str]) -> list[dict[str, Prediction]]:
+        """Return each text's predictions by task."""
+        logits, readings = merged_logits(self.model, self.tokenizer, texts, tasks, precision=self.precision)
+        return [self._predict(*row) for row in zip(texts, logits, readings, strict=True)]
+
+    def _predict(self, text: str, logits: Mapping[str, Floats], reading: Reading) -> dict[str, Prediction]:
+        offsets, language = reading.whole.offsets[1:-1], language_of(text)
+        tasks = ((task, self.model.tasks[task]) for task in logits)
+        return {
+            name: kind_of(task.kind).predict(task, logits[name], text, offsets, language) for name, task in tasks
+        }
+
+
+@torch.no_grad()
+def merged_logits(
+    model: MultiTaskModel,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    tasks: Sequence[str],
+    batch_tokens: int = 4096,
+    precision: torch.dtype = torch.float32,
+) -> tuple[list[dict[str, Floats]], list[Reading]]:
+    """Return each text's merged logits by task, and how it was read; the model is left in evaluation mode."""
+    model.eval()
+    readings = [Reading(windows) for windows in tokenizer.windows_many(texts)]
+    parts = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
+    parts.sort(key=lambda part: len(readings[part[0]].windows[part[1]].ids))
+    raw: dict[tuple[int, int], dict[str, Floats]] = {}
+    for batch in _batches(parts, readings, batch_tokens):
+        ids, mask = model.pad_windows([readings[text].windows[part] for text, part in batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            hidden = model.encode(ids, mask)
+        by_task = {task: model.logits(task, hidden, mask).numpy() for task in tasks}
+        for row, (text, part) in enumerate(batch):
+            length = len(readings[text].windows[part].ids)
+            raw[text, part] = {task: _cut(model.tasks[task], by_task[task][row], length) for task in tasks}
+    return [_merge(model.tasks, raw, number, reading, tasks) for number, reading in enumerate(readings)], readings
+
+
+def _cut(task: Task, logits: Floats, length: int) -> Floats:
+    return logits[:length] if kind_of(task.kind).reads == "tokens" else logits
+
+
+def _merge(
+    tasks: Mapping[str, Task],
+    raw: Mapping[tuple[int, int], dict[str, Floats]],
+    text: int,
+    reading: Reading,
+    names: Iterable[str],
+) -> dict[str, Floats]:
+    parts = [raw[text, part] for part in range(len(reading.windows))]
+    return {
+        name: kind_of(tasks[name].kind).merge(tasks[name], [part[name] for part in parts], reading.windows)
+        for name in names
+    }
+
+
+def _batches(
+    parts: Sequence[tuple[int, int]], readings: Sequence[Reading], batch_tokens: int
+) -> Iterable[list[tuple[int, int]]]:
+    batch: list[tuple[int, int]] = []
+    for text, part in parts:
+        if batch and (len(batch) + 1) * len(readings[text].windows[part].ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append((text, part))
+    if batch:
+        yield batch

@@ -1,0 +1,247 @@
+"""The joint training loop: one encoder, all tasks, batches that mix them; resumable at any moment, seeded.
+
+Knows nothing of the command line: it reports through a `Reporter` and returns the trained model; `publish` makes a
+pack of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umbel import adapters, checkpoint
+from umbel.backbones.bert import BertEncoder
+from umbel.balance import Plan, Row, shares_of
+from umbel.checkpoint import Progress
+from umbel.evaluate import evaluate
+from umbel.kinds.base import kind_of
+from umbel.model import MultiTaskModel, TrainedPredictor
+from umbel.records import Example, Window
+
+if TYPE_CHECKING:
+    from umbel.catalogue import Backbone
+    from umbel.data import Data
+    from umbel.spec import PackSpec, TrainSpec
+
+logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 45.0  # a kill loses less than a minute
+FROZEN = "embeddings.word_embeddings.weight"  # most of the parameters, and rows of rare pieces would only drift
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a running training can say of itself; `losses` are running means by task, `rate` is rows a second."""
+
+    fraction: float
+    step: int
+    rows: int
+    rate: float
+    seconds_left: float
+    losses: Mapping[str, float]
+
+
+class Reporter(Protocol):
+    """Told what happens; the command line draws it."""
+
+    def started(self, plan: Plan, data: Data, progress: Progress) -> None:
+        """Say what each task will see."""
+
+    def stepped(self, status: Status) -> None:
+        """Say where training stands; called after every step."""
+
+    def evaluated(self, record: Mapping[str, Any]) -> None:
+        """Give the dev scores of one evaluation."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row as it is trained on: its first window (all of them would repeat its labels) and its golds."""
+
+    window: Window
+    golds: Mapping[str, Any]
+
+
+class Trainer:
+    """Trains the tasks of one declaration on one backbone; `run` goes on from the checkpoint in `folder`."""
+
+    def __init__(self, spec: PackSpec, data: Data, backbone: Backbone, folder: Path, reporter: Reporter) -> None:
+        self.spec, self.data, self.backbone, self.folder, self.reporter = spec, data, backbone, folder, reporter
+        self.settings = spec.train
+        self.weights = {task.name: task.weight for task in spec.tasks}
+        self.precision = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+        torch.manual_seed(self.settings.seed)
+        encoder = _encoder(backbone, self.settings)
+        self.model = MultiTaskModel(encoder, data.tasks, backbone.tokenizer.pad, self.settings.dropout)
+        self.optimizer = _optimizer(self.model, self.settings)
+        self.items = {source: self._read(rows) for source, rows in data.train.items()}
+        self.plan = self._plan()
+        self.progress = Progress("")
+        self._losses: dict[str, float] = {}
+        self._saved = self._began = time.monotonic()
+
+    def run(self) -> MultiTaskModel:
+        """Train to the end of the plan and return the model."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.progress = checkpoint.restore(self.folder, self._declaration(), self.model, self.optimizer)
+        self.reporter.started(self.plan, self.data, self.progress)
+        self._saved = self._began = time.monotonic()
+        while self.progress.round < self.plan.rounds and len(self.progress.stopped) < len(self.model.heads):
+            self._round()
+        if self.progress.batch or not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
+            self._evaluate()
+        self._save()
+        return self.model
+
+    def _round(self) -> None:
+        batches = self.plan.batches(self.progress.round, self._silent_sources())
+        for number in range(self.progress.batch, len(batches)):
+            self._step(batches[number], (self.progress.round + number / len(batches)) / self.plan.rounds)
+            self.progress.batch = number + 1
+            if time.monotonic() - self._saved > SAVE_SECONDS:
+                self._save()
+        self.progress.round, self.progress.batch = self.progress.round + 1, 0
+        due = int(self.progress.round * self.plan.round_rows / self._evaluation_rows())
+        if due > self.progress.evaluated:
+            self.progress.evaluated = due
+            self._evaluate()
+            self._save()
+
+    def _step(self, rows: Sequence[Row], fraction: float) -> None:
+        began = time.monotonic()
+        self.model.train()
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.progress.step)  # dropout repeats after a resume
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * _schedule(fraction, self.settings.warm_up)
+        items = [self.items[source][index] for source, index in rows]
+        loss = self._loss(items)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.step += 1
+        self.progress.rows += len(rows)
+        self.progress.seconds += time.monotonic() - began
+        rate = self.progress.rows / self.progress.seconds
+        left = (1 - fraction) * self.plan.rows / rate
+        self.reporter.stepped(Status(fraction, self.progress.step, self.progress.rows, rate, left, dict(self._losses)))
+
+    def _loss(self, items: Sequence[Item]) -> Tensor:
+        """Return the weighted sum of all rows' losses over the number of rows; each row trains the tasks it labels."""
+        ids, mask = self.model.pad_windows([item.window for item in items])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            hidden = self.model.encode(ids, mask)
+        total = hidden.new_zeros(())
+        for name in self.model.heads:
+            rows = [row for row, item in enumerate(items) if name in item.golds]
+            if not rows or name in self.progress.stopped:
+                continue
+            task = self.data.tasks[name]
+            kind = kind_of(task.kind)
+            targets = [kind.target(task, items[row].golds[name], items[row].window) for row in rows]
+            logits = self.model.logits(name, hidden[rows], mask[rows])
+            stacked = _stack(targets, ids.shape[1]) if kind.reads == "tokens" else torch.from_numpy(np.stack(targets))
+            losses = kind.loss(task, logits, stacked)
+            total = total + self.weights[name] * losses.sum()
+            mean = float(losses.detach().mean())
+            self._losses[name] = 0.95 * self._losses.get(name, mean) + 0.05 * mean
+        return total / len(items)
+
+    def _evaluate(self) -> None:
+        """Score every task on its first dev rows, and stop those that have not improved for `patience` evaluations."""
+        scores = self.dev_scores(self.settings.dev_rows)
+        number = len(self.progress.history)
+        record = {"step": self.progress.step, "rows": self.progress.rows, "scores": scores, "losses": {**self._losses}}
+        self.progress.history.append(record)
+        for task, score in scores.items():
+            best, when = self.progress.best.get(task, (-np.inf, number))
+            if score > best:
+                self.progress.best[task] = (score, number)
+            elif self.settings.patience and number - when >= self.settings.patience:
+                self.progress.stopped.setdefault(task, self.progress.round)
+        self.reporter.evaluated(record)
+
+    def dev_scores(self, limit: int) -> dict[str, float]:
+        """Return each task's own metric on at most `limit` rows of each dev file."""
+        predictor = TrainedPredictor(self.model, self.backbone.tokenizer, self.precision)
+        reports = evaluate(predictor, self.data.tasks, self.data.dev, limit=limit)
+        return {name: report["score"] for name, report in reports.items()}
+
+    def _read(self, rows: Sequence[Example]) -> list[Item]:
+        windows = self.backbone.tokenizer.windows_many([row.text for row in rows], self.settings.max_tokens)
+        return [Item(cut[0], row.golds) for cut, row in zip(windows, rows, strict=True)]
+
+    def _plan(self) -> Plan:
+        sizes = {source: len(items) for source, items in self.items.items()}
+        mixing = self.settings.mixing
+        shares = shares_of(sizes, mixing.by, mixing.temperature, self.data.shares)
+        lengths = {s: np.array([len(item.window.ids) for item in items]) for s, items in self.items.items()}
+        settings = self.settings
+        rows = max(round(settings.epochs * sum(sizes.values())), 1)
+        return Plan(lengths, shares, rows, settings.batch_rows, settings.batch_tokens, settings.seed)
+
+    def _silent_sources(self) -> set[str]:
+        ended = {task for task, since in self.progress.stopped.items() if since <= self.progress.round}
+        return {s for s, items in self.items.items() if all(ended.issuperset(item.golds) for item in items)}
+
+    def _evaluation_rows(self) -> float:
+        return max(self.settings.evaluate_every * sum(map(len, self.items.values())), self.plan.round_rows)
+
+    def _save(self) -> None:
+        checkpoint.save(self.folder, self.progress, self.model, self.optimizer)
+        self._saved = time.monotonic()
+
+    def _declaration(self) -> str:
+        """Name what a checkpoint must agree with: the settings, the tasks and the amount of data."""
+        settings = self.settings.model_dump_json()
+        sizes = {source: len(items) for source, items in self.items.items()}
+        tasks = [(task.name, task.kind, task.labels, self.weights[name]) for name, task in self.data.tasks.items()]
+        return hashlib.sha256(repr((settings, sizes, tasks, self.backbone.sha256)).encode()).hexdigest()
+
+
+def _encoder(backbone: Backbone, settings: TrainSpec) -> BertEncoder:
+    tensors = {**backbone.tensors, FROZEN: backbone.embedding.dense()}
+    encoder = BertEncoder.from_tensors(backbone.shape, tensors)
+    encoder.get_parameter(FROZEN).requires_grad_(False)
+    if settings.sharing == "heads":
+        encoder.requires_grad_(False)
+    if settings.sharing == "adapter":
+        adapters.attach(encoder, settings.rank)
+    return encoder
+
+
+def _optimizer(model: MultiTaskModel, settings: TrainSpec) -> torch.optim.Optimizer:
+    heads = list(model.heads.parameters())
+    encoder = [p for p in model.encoder.parameters() if p.requires_grad]
+    decayed = [p for p in encoder if p.ndim > 1]
+    plain = [p for p in encoder if p.ndim < 2]
+    groups = [
+        {"params": decayed, "peak": settings.learning_rate, "weight_decay": settings.weight_decay},
+        {"params": plain, "peak": settings.learning_rate, "weight_decay": 0.0},
+        {"params": heads, "peak": settings.head_learning_rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
+
+
+def _schedule(fraction: float, warm_up: float) -> float:
+    """Return the share of the peak learning rate: a linear warm-up, then a cosine to zero."""
+    if fraction < warm_up:
+        return max(fraction, 1e-3) / warm_up
+    return 0.5 * (1 + float(np.cos(np.pi * (fraction - warm_up) / (1 - warm_up))))
+
+
+def _stack(targets: Sequence[NDArray[Any]], tokens: int) -> Tensor:
+    """Return targets of each token padded to `[rows, tokens]` with -100, which trains nothing."""
+    return torch.from_numpy(
+        np.stack([np.pad(target, (0, tokens - len(target)), constant_values=-100) for target in targets])
+    )
