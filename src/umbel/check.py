@@ -62,11 +62,12 @@ def check(spec: PackSpec, tokenizer: Windows | None = None) -> Check:
     Raises:
         MissingExtraError: a source needs a package that is not installed.
     """
-    data, faults, counts = collect(spec)
+    collected = collect(spec)
+    data, counts = collected.data, collected.counts()
     warnings = [*_few(counts), *_repeats(data), *_leaks(data)]
     files = {**data.train, **data.dev}
     lengths = {name: _lengths(rows, tokenizer, spec.train.max_tokens) for name, rows in files.items() if tokenizer}
-    return Check((*faults.listed(), *_unlearnable(spec, counts)), tuple(warnings), counts, lengths)
+    return Check((*collected.faults.listed(), *_unlearnable(spec, counts)), tuple(warnings), counts, lengths)
 
 
 def _unlearnable(spec: PackSpec, counts: Mapping[str, Counts]) -> Iterator[str]:
@@ -103,7 +104,7 @@ def _repeats(data: Data) -> Iterator[str]:
             yield f"{row.source}: same text as line {_line(before)}{but}"
         if len(pairs) > PLACES:
             differ = max(len(differing) - PLACES, 0)
-            yield f"{name}: {len(pairs) - PLACES} more rows repeat an earlier text, {differ} of them with other answers"
+            yield f"{name}: rows that repeat an earlier text beyond these: {len(pairs) - PLACES} ({differ} with other answers)"
 
 
 def _leaks(data: Data) -> Iterator[str]:
@@ -155,5 +156,5 @@ def _lengths(rows: Sequence[Example], tokenizer: Windows, limit: int) -> Lengths
         for windows in tokenizer.windows_many([row.text for row in rows[start : start + TOKENISED]]):
             tokens.append(windows[-1].first + len(windows[-1].ids))
     sizes = np.array(tokens or [0])
-    median, most = np.quantile(sizes, [0.5, 0.95], method="higher")
+    median, most = np.quantile(sizes, [0.5, 0.95], method="inverted_cdf")
     return Lengths(int(median), int(most), int(sizes.max()), float((sizes > limit).mean()))

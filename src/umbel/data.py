@@ -50,14 +50,6 @@ class Counts:
     dev: dict[str, int]
 
 
-class Collected(NamedTuple):
-    """What reading gave: the sound rows, the faults, and each task's counts."""
-
-    data: Data
-    faults: Faults
-    counts: dict[str, Counts]
-
-
 class _Row(NamedTuple):
     """A row before its golds are checked: the raw value of each task that has one."""
 
@@ -80,6 +72,20 @@ class _Source:
 
 
 _Read = tuple[_Source, list[_Row]]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What reading gave: the sound rows, the faults, and all rows as they were read."""
+
+    data: Data
+    faults: Faults
+    train: list[_Read]
+    dev: list[_Read]
+
+    def counts(self) -> dict[str, Counts]:
+        """Return each task's counts."""
+        return {name: _count(task, self.train, self.dev) for name, task in self.data.tasks.items()}
 
 
 def load(spec: PackSpec) -> Data:
@@ -110,7 +116,7 @@ def collect(spec: PackSpec) -> Collected:
         {source.name: _examples(source, rows, tasks, faults) for source, rows in dev_rows},
         {source.name: source.entry.share for source in train},
     )
-    return Collected(data, faults, {name: _count(task, train_rows, dev_rows) for name, task in tasks.items()})
+    return Collected(data, faults, train_rows, dev_rows)
 
 
 def _sources(spec: PackSpec, split: Literal["train", "dev"]) -> list[_Source]:
@@ -129,14 +135,16 @@ def _rows(source: _Source, folder: Path, faults: Faults) -> list[_Row]:
     columns: set[str] = set()
     textless: list[tuple[int, object]] = []
     before = len(faults)
+    text_column = source.entry.text
+    written_out = not source.name.removesuffix(".gz").endswith(".jsonl")
     for line, cells in source_rows(source.name, folder, faults):
         columns.update(cells)
-        text = cells.get(source.entry.text)
+        text = cells.get(text_column)
         if not isinstance(text, str) or not text.strip():
             textless.append((line, text))
             continue
         values = {
-            task: _value(cells[entry.column], entry, source.name)
+            task: _value(cells[entry.column], entry, written_out)
             for task, entry in source.readers.items()
             if cells.get(entry.column) not in (None, "")
         }
@@ -170,9 +178,9 @@ def _missing(
             faults.add(source.name, f"column {entry.column!r} is empty in every row")
 
 
-def _value(value: object, entry: DataSpec, source: str) -> object:
-    """Return a cell as its kind reads it: JSON lists out of delimited files, labels renamed."""
-    if isinstance(value, str) and value.startswith("[") and ".jsonl" not in source:
+def _value(value: object, entry: DataSpec, written_out: bool) -> object:
+    """Return a cell as its kind reads it: lists that are written out as JSON, labels renamed."""
+    if written_out and isinstance(value, str) and value.startswith("["):
         with suppress(ValueError):
             value = json.loads(value)
     return _renamed(value, entry.labels) if entry.labels else value
@@ -182,7 +190,7 @@ def _renamed(value: object, labels: Mapping[str, str]) -> object:
     """Replace labels in a cell, be it one label, a list of them or spans; labels that become the same count once."""
     if isinstance(value, list):
         items = [_renamed(item, labels) for item in value]
-        return items if any(isinstance(item, dict) for item in items) else list(dict.fromkeys(items))
+        return list(dict.fromkeys(items)) if all(isinstance(item, str) for item in items) else items
     if isinstance(value, dict):
         return {**value, "label": _renamed(value.get("label"), labels)}
     return labels.get(str(value), value) if isinstance(value, str | int) else value
@@ -208,21 +216,24 @@ def _task(spec: TaskSpec, train: list[_Read], faults: Faults) -> Task:
 
 
 def _count(task: Task, train: list[_Read], dev: list[_Read]) -> Counts:
-    train_rows, dev_rows = (sum(task.name in row.values for _, rows in read for row in rows) for read in (train, dev))
+    rows = [sum(task.name in row.values for row in _rows_of(task.name, read)) for read in (train, dev)]
     seen = [_label_counts(task.name, task.kind, read) for read in (train, dev)]
     of_train, of_dev = ({label: found[label] for label in task.labels} for found in seen)
-    return Counts(train_rows, dev_rows, of_train, of_dev)
+    return Counts(rows[0], rows[1], of_train, of_dev)
 
 
 def _label_counts(task: str, kind_name: str, read: list[_Read]) -> Counter[str]:
     """Count the rows that name each label."""
     kind, counts = kind_of(kind_name), Counter[str]()
-    for _, rows in read:
-        for row in rows:
-            if task in row.values:
-                with suppress(ValueError):  # reported when the row's gold is parsed
-                    counts.update(set(kind.labels_in(row.values[task])))
+    for row in _rows_of(task, read):
+        if task in row.values:
+            with suppress(ValueError):  # reported when the row's gold is parsed
+                counts.update(set(kind.labels_in(row.values[task])))
     return counts
+
+
+def _rows_of(task: str, read: list[_Read]) -> Iterator[_Row]:
+    return (row for source, rows in read if task in source.readers for row in rows)
 
 
 def _default_metric(spec: TaskSpec) -> str:

@@ -75,7 +75,7 @@ def _kind(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*place, "multi-label"), f"{name} takes no multi-label; only text-classification does"
     if task.get("multi-label") is True and task.get("out-of-scope"):
         yield (*place, "out-of-scope"), "a multi-label task needs none: it may give no label at all; leave it out"
-    if kind.trained and not _entries(task):
+    if kind.trained and not task.get("data"):
         yield (*place, "data"), "found no data, expected at least one entry with `train`, `dev` and `column`"
     if not kind.trained and task.get("data"):
         yield (*place, "data"), f"{name} takes no data; leave out `data`"
@@ -108,6 +108,8 @@ def _data(place: Place, task: Mapping[str, Any], folder: Path) -> Iterator[Fault
     seen: dict[str, str] = {}
     for number, entry in enumerate(entries):
         here = (*place, "data", number)
+        if not entry:
+            continue
         if not entry.get("train") and not entry.get("dev"):
             yield here, "found neither `train` nor `dev`, expected a file for at least one"
         for key in ("train", "dev"):
@@ -118,7 +120,7 @@ def _data(place: Place, task: Mapping[str, Any], folder: Path) -> Iterator[Fault
                     yield where, f"{source} is already named by this task as {seen[source]}"
                 seen.setdefault(source, f"data[{number}].{key}")
     for key in ("train", "dev"):
-        if entries and not any(entry.get(key) for entry in entries):
+        if entries and all(entries) and not any(entry.get(key) for entry in entries):
             yield (*place, "data"), f"found no `{key}` file, expected at least one"
 
 
@@ -153,6 +155,7 @@ def _shared_files(tasks: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _entries(task: object) -> list[Mapping[str, Any]]:
+    """Return a task's data entries; an empty one stands for what is no entry, a fault of its type."""
     data = task.get("data") if isinstance(task, dict) else None
     return [entry if isinstance(entry, dict) else {} for entry in data] if isinstance(data, list) else []
 

@@ -30,7 +30,7 @@ def _label(value: object) -> object:
     return str(value) if isinstance(value, int) else value
 
 
-Label = Annotated[str, BeforeValidator(_label), Field(min_length=1)]
+Label = Annotated[str, Field(min_length=1), BeforeValidator(_label)]
 Files = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -95,13 +95,13 @@ class _Builder:
         return values
 
     def _scalar(self, node: Node, place: Place) -> Any:
+        """Return a scalar's value; its text where it has none, so that one fault does not bring a second."""
         try:
             return self.constructor.construct_object(node, deep=True)
-        except YAMLError as error:
-            self._fault(node, place, f"not a plain value: {' '.join(str(error).split())}")
-        except ValueError as error:  # a date or number that matches its pattern but is none
-            self._fault(node, place, f"not a plain value: {error}")
-        return None
-
-    def _fault(self, node: Node, place: Place, message: str) -> None:
-        self.document.faults.append((node.start_mark.line + 1, place, message))
+        except (
+            YAMLError,
+            ValueError,
+        ) as error:  # an unknown tag; a date or number that matches its pattern but is none
+            reason = error.problem if isinstance(error, MarkedYAMLError) else error
+            self.document.faults.append((node.start_mark.line + 1, place, f"not a plain value: {reason}; quote it"))
+        return node.value
