@@ -75,7 +75,8 @@ def _unlearnable(spec: PackSpec, counts: Mapping[str, Counts]) -> Iterator[str]:
     for task in spec.tasks:
         for number, label in enumerate(task.labels):
             if counts[task.name].train_rows and not counts[task.name].train[label]:
-                yield f"tasks.{task.name}.labels[{number}]: no train row is labelled {label!r}; add rows or leave it out"
+                place = f"tasks.{task.name}.labels[{number}]"
+                yield f"{place}: no train row is labelled {label!r}; add rows or leave it out"
 
 
 def _few(counts: Mapping[str, Counts]) -> Iterator[str]:
@@ -103,8 +104,8 @@ def _repeats(data: Data) -> Iterator[str]:
             but = f", but with other answers for {', '.join(tasks)}" if tasks else ""
             yield f"{row.source}: same text as line {_line(before)}{but}"
         if len(pairs) > PLACES:
-            differ = max(len(differing) - PLACES, 0)
-            yield f"{name}: rows that repeat an earlier text beyond these: {len(pairs) - PLACES} ({differ} with other answers)"
+            beyond, differ = len(pairs) - PLACES, max(len(differing) - PLACES, 0)
+            yield f"{name}: rows that repeat an earlier text beyond these: {beyond} ({differ} with other answers)"
 
 
 def _leaks(data: Data) -> Iterator[str]:
@@ -113,7 +114,7 @@ def _leaks(data: Data) -> Iterator[str]:
     for name, rows in data.train.items():
         for row in rows:
             trained.setdefault(text_key(row.text), []).append((name, row))
-    for name, rows in data.dev.items():
+    for rows in data.dev.values():
         shared: dict[tuple[str, str], dict[str, Example]] = {}
         for row in rows:
             for train_name, train_row in trained.get(text_key(row.text), ()):
@@ -153,8 +154,8 @@ def text_key(text: str) -> bytes:
 def _lengths(rows: Sequence[Example], tokenizer: Windows, limit: int) -> Lengths:
     tokens: list[int] = []
     for start in range(0, len(rows), TOKENISED):
-        for windows in tokenizer.windows_many([row.text for row in rows[start : start + TOKENISED]]):
-            tokens.append(windows[-1].first + len(windows[-1].ids))
+        texts = [row.text for row in rows[start : start + TOKENISED]]
+        tokens += [windows[-1].first + len(windows[-1].ids) for windows in tokenizer.windows_many(texts)]
     sizes = np.array(tokens or [0])
     median, most = np.quantile(sizes, [0.5, 0.95], method="inverted_cdf")
     return Lengths(int(median), int(most), int(sizes.max()), float((sizes > limit).mean()))

@@ -5,9 +5,11 @@ Works on the raw values of the file, so that these faults are found beside those
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +134,16 @@ def _file(place: Place, source: str, folder: Path) -> Iterator[Fault]:
     if not source.endswith(FORMATS):
         yield place, f"{source}: unknown format; expected a name that ends in {', '.join(FORMATS)}"
     path = folder / source
-    if path.is_file():
+    if os.path.isfile(path):  # pathlib's raises for names that are too long
         return
-    beside = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
-    known = [name for name in beside if name.endswith(FORMATS)]
-    yield place, f"{source}: no such file, looked in {path.parent}{suggest(path.name, known)}"
+    beside: list[str] = []
+    with suppress(OSError, ValueError):  # a folder that is not there or not to be read
+        beside = sorted(item.name for item in path.parent.iterdir() if item.name.endswith(FORMATS))
+    yield place, f"{source}: no such file, looked in {path.parent}{suggest(path.name, beside)}"
 
 
 def _shared_files(tasks: Mapping[str, Any]) -> Iterator[Fault]:
-    """A file is read once for all tasks that name it, so they must agree on how."""
+    """Yield where tasks disagree on how to read a file: it is read once for all that name it."""
     first: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for name, task in tasks.items():
         for number, entry in enumerate(_entries(task)):

@@ -1,10 +1,14 @@
 """Declarations: what a sound one means, and that every fault of a broken one is told with its line."""
 
+import tempfile
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from umbel.errors import InputError, SpecError
 from umbel.example import write_example
@@ -410,6 +414,39 @@ class TestMeaning:
     def test_faults_of_all_sorts_are_told_together(self, tmp_path: Path) -> None:
         found = faults(tmp_path, MINIMAL.replace("text-class", "txt-class") + "pack: b\ntrain: {epochs: 0, x: 1}\n")
         assert [fault.split(": ")[1] for fault in found] == ["tasks.intent.kind", "pack", "train.epochs", "train.x"]
+
+
+KEYS = sorted(
+    {(info.alias or name) for model in (PackSpec, TaskSpec, DataSpec, TrainSpec, MixingSpec)
+     for name, info in model.model_fields.items()} | {"intent"}
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(KEYS) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class TestAnything:
+    @settings(max_examples=300, deadline=None)
+    @given(VALUES, VALUES, VALUES, VALUES)
+    def test_any_values_give_a_declaration_or_its_faults(
+        self, tasks: object, task: object, data: object, train: object
+    ) -> None:
+        body = {"kind": "text-classification", **(task if isinstance(task, dict) else {"labels": task}), "data": data}
+        declared = {"pack": "base", "tasks": {"intent": body, "other": tasks}, "train": train}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "base.yaml"
+            for value in (declared, tasks, {**declared, "tasks": tasks}):
+                with path.open("w", encoding="utf-8") as stream:
+                    YAML(typ="safe").dump(value, stream)
+                with pytest.raises(SpecError) as caught:
+                    load_spec(path)
+                assert all(fault.startswith("base.yaml:") for fault in caught.value.faults)
+
+    def test_names_of_files_that_no_file_can_have(self, tmp_path: Path) -> None:
+        for name in ("a" * 300 + ".jsonl", "'a/' ", "../../.."):
+            assert "no such file" in faults(tmp_path, MINIMAL.replace("train.jsonl", name))[0]
 
 
 class TestExample:
