@@ -1,0 +1,236 @@
+"""Examines an installation: versions, engine, instruction sets, cache, backbones, packs, extras, and what is missing.
+
+Nothing is fetched or changed. What cannot be found out is left out or named as a problem, never an exception.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from umbel import cache
+from umbel.catalogue import CATALOGUE, installed
+from umbel.errors import CacheError
+
+DISTRIBUTION = "umbel"
+FLAGS = {  # ours -> Linux's name of it
+    "avx2": "avx2",
+    "avx512": "avx512f",
+    "vnni": "avx512_vnni",
+    "bf16": "avx512_bf16",
+    "amx": "amx_tile",
+    "amx-int8": "amx_int8",
+    "amx-bf16": "amx_bf16",
+    "neon": "asimd",
+    "arm-bf16": "bf16",
+}
+_MAC_FLAGS = {"avx2": "avx2_0", "avx512": "avx512f", "neon": "AdvSIMD", "arm-bf16": "FEAT_BF16"}
+_WINDOWS_FLAGS = {"avx2": 40, "avx512": 41, "neon": 19}  # of IsProcessorFeaturePresent
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:.*extra\s*==\s*['\"]([^'\"]+)['\"])?")
+CPU_FILE = Path("/proc/cpuinfo")
+
+
+def examine() -> dict[str, Any]:
+    """Return everything found, as plain values ready for JSON; `problems` lists what keeps Umbel from working.
+
+    >>> examine()["engine"]["name"]
+    'OpenVINO'
+    """
+    problems: list[dict[str, str]] = []
+    found = {
+        "umbel": _version(DISTRIBUTION),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": _packages(problems),
+        "engine": _engine(problems),
+        "processor": _processor(),
+        "cache": _cache(problems),
+        "backbones": _known(problems),
+        "extras": _extras(),
+    }
+    return found | {"problems": problems}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _problem(what: str, remedy: str) -> dict[str, str]:
+    return {"problem": what, "remedy": remedy}
+
+
+def _requirements() -> Iterator[tuple[str, str]]:
+    """Yield each requirement's package and the extra it belongs to, or an empty text for the base install's."""
+    for requirement in (requires(DISTRIBUTION) or []) if _version(DISTRIBUTION) else []:
+        if found := _REQUIREMENT.match(requirement):
+            yield found[1], found[2] or ""
+
+
+def _packages(problems: list[dict[str, str]]) -> dict[str, str | None]:
+    packages = {name: _version(name) for name, extra in _requirements() if not extra}
+    for name, found in packages.items():
+        if found is None:
+            problems.append(_problem(f"{name} is not installed", f"pip install {name}"))
+    return packages
+
+
+def _extras() -> dict[str, dict[str, Any]]:
+    """Return each extra's packages with their versions, and the command that installs it where one is missing."""
+    extras: dict[str, dict[str, str | None]] = {}
+    for name, extra in _requirements():
+        if extra:
+            extras.setdefault(extra, {})[name] = _version(name)
+    return {
+        extra: {
+            "packages": packages,
+            "installed": None not in packages.values(),
+            "install": f'pip install "{DISTRIBUTION}[{extra}]"',
+        }
+        for extra, packages in extras.items()
+    }
+
+
+def _engine(problems: list[dict[str, str]]) -> dict[str, Any]:
+    """Ask the engine for its devices and the number formats it computes in here."""
+    try:
+        openvino = import_module("openvino")
+        core = openvino.Core()
+        return {
+            "name": "OpenVINO",
+            "version": openvino.__version__,
+            "devices": list(core.available_devices),
+            "formats": sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        }
+    except Exception as error:  # noqa: BLE001 - a broken engine is a finding; its library raises of any kind
+        reason = " ".join(str(error).split())
+        problems.append(_problem(f"OpenVINO cannot be used: {reason}", "pip install --force-reinstall openvino"))
+        return {"name": "OpenVINO", "version": _version("openvino"), "devices": [], "formats": []}
+
+
+def _processor() -> dict[str, Any]:
+    cores = os.cpu_count()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    return {
+        "name": _processor_name(),
+        "cores": cores,
+        "usable_cores": usable,
+        "memory": _memory(),
+        "instructions": instruction_sets(),
+    }
+
+
+def _processor_name() -> str:
+    named = re.search(r"^model name\s*:\s*(.+)$", _cpu_text(), re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    """Return the machine's memory in bytes where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def instruction_sets() -> dict[str, bool] | None:
+    """Return which instruction sets that matter here the processor has, or None where the system does not tell."""
+    if sys.platform == "win32":
+        return _windows_flags()
+    if sys.platform == "darwin":
+        return _mac_flags()
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpu_text(), re.MULTILINE)
+    if not found:
+        return None
+    flags = set(found[1].split())
+    arm = platform.machine() in ("aarch64", "arm64")
+    return {name: flag in flags for name, flag in FLAGS.items() if (name in ("neon", "arm-bf16")) == arm}
+
+
+def _cpu_text() -> str:
+    try:
+        return CPU_FILE.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _mac_flags() -> dict[str, bool] | None:
+    try:
+        told = subprocess.run(
+            ["sysctl", "hw.optional", "hw.optional.arm"], check=False, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    on = set(re.findall(r"hw\.optional\.(?:arm\.)?(\w+): 1", told.stdout))
+    return {name: flag in on for name, flag in _MAC_FLAGS.items()}
+
+
+def _windows_flags() -> dict[str, bool] | None:
+    import ctypes
+
+    windows = getattr(ctypes, "windll", None)
+    if windows is None:
+        return None
+    return {name: bool(windows.kernel32.IsProcessorFeaturePresent(n)) for name, n in _WINDOWS_FLAGS.items()}
+
+
+def _cache(problems: list[dict[str, str]]) -> dict[str, Any]:
+    """Return the cache's folder, what it holds and the room on its disk."""
+    try:
+        root = cache.cache_root()
+        sizes = cache.sizes()
+    except CacheError as error:
+        problems.append(_problem(error.message, error.hint))
+        return {"folder": None, "writable": False, "sizes": {}, "free": None}
+    there = _nearest(root)
+    writable = os.access(there, os.W_OK | os.X_OK)
+    if not writable:
+        problems.append(_problem(f"{root}: cannot be written", f"set {cache.VARIABLE} to a folder that can"))
+    return {"folder": str(root), "writable": writable, "sizes": sizes, "free": shutil.disk_usage(there).free}
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that is there."""
+    return path if path.exists() or path == path.parent else _nearest(path.parent)
+
+
+def _known(problems: list[dict[str, str]]) -> dict[str, dict[str, Any]]:
+    try:
+        return backbones()
+    except CacheError as error:
+        if not any(problem["problem"] == error.message for problem in problems):
+            problems.append(_problem(error.message, error.hint))
+        return {}
+
+
+def backbones() -> dict[str, dict[str, Any]]:
+    """Return the catalogue as plain values: each backbone's facts, and its path where it is in the cache.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    there = installed()
+    return {
+        name: {
+            "installed": name in there,
+            "path": str(there[name]) if name in there else None,
+            "size": entry.size,
+            "licence": entry.licence,
+            "languages": list(entry.languages),
+            "description": entry.description,
+            "sha256": entry.sha256,
+            "install": f"umbel models pull {name}",
+        }
+        for name, entry in CATALOGUE.items()
+    }
