@@ -1,1 +1,41 @@
 """Umbel: many language tasks over one shared Transformer, reading each input once."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from umbel.engine import Precision
+    from umbel.runtime import Model
+
+__version__ = version("umbel")
+__all__ = ["__version__", "load"]
+
+
+def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: int = 0) -> Model:
+    """Load a pack ready to answer: a shipped one by name, or a folder; the first time it is compiled for this machine.
+
+    `precision` is that of the arithmetic (`auto`, `float32`, `bfloat16`); `threads` is 0 for all processors.
+
+    Raises:
+        PackError: the pack is missing, damaged, or of other weights.
+        BackboneError: its backbone is unknown or damaged.
+        DownloadError: its backbone is not there and cannot be fetched.
+
+    >>> model = load("base")
+    >>> model("这家店的服务太好了")["sentiment"].label
+    'positive'
+    """
+    from umbel.catalogue import load_backbone
+    from umbel.compile import compile_pack
+    from umbel.engine import OpenVinoEngine
+    from umbel.pack import read_pack
+    from umbel.runtime import Model
+
+    found = read_pack(pack)
+    backbone = load_backbone(found.manifest.backbone.name)
+    compiled = compile_pack(found, backbone, precision)
+    engine = OpenVinoEngine(compiled.graph, precision, threads)
+    return Model(found, engine, backbone.embedding, backbone.tokenizer)

@@ -68,3 +68,13 @@ def attach(encoder: nn.Module, rank: int) -> None:
     for module in list(encoder.modules()):
         if isinstance(module, nn.Linear):
             parametrize.register_parametrization(module, "weight", LowRank(module, rank))
+
+
+def low_rank(encoder: nn.Module) -> Tensors:
+    """Return the `lora` adapter of an encoder that `attach` has changed."""
+    adapter: Tensors = {}
+    for name, parameter in encoder.named_parameters():
+        layer, mark, part = name.partition(".parametrizations.weight.0.")
+        if mark:
+            adapter[f"{layer}.weight.{part}"] = parameter.detach().numpy().astype(np.float16)
+    return adapter

@@ -5,6 +5,7 @@ Knows nothing of files, engines or torch. Offsets are code points, end exclusive
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -146,7 +147,7 @@ class Result(Mapping[str, Prediction]):
         return len(self.predictions)
 
 
-HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
+_HAN = re.compile(r"[\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF\U00020000-\U0003FFFF]")
 
 
 def language_of(text: str) -> str:
@@ -154,6 +155,5 @@ def language_of(text: str) -> str:
 
     A rule of scripts, enough to choose a calibration; it tells no other languages apart.
     """
-    letters = [ord(character) for character in text if character.isalpha()]
-    han = sum(any(low <= code <= high for low, high in HAN) for code in letters)
-    return "zh" if han and han * 10 >= len(letters) else "en"
+    han = len(_HAN.findall(text))
+    return "zh" if han and han * 10 >= sum(map(str.isalpha, text)) else "en"

@@ -1,0 +1,87 @@
+"""Writes a pack's card: what it does, what it learnt from, how well it does it and where its limits are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from umbel.pack import Manifest, TaskEntry
+
+LIMITS = """\
+- Scores are on dev rows; calibration and thresholds were fitted on the same rows, so their figures lean to the good side.
+- Official test splits were not used.
+- Texts unlike the training data (other domains, languages other than those listed, long documents) are answered too, and
+  less well. A label's probability says how sure the model is among its own labels, not whether the question fits.
+- Labels carry the judgements of those who annotated the data, their errors and their biases.
+"""
+
+
+def card_of(manifest: Manifest) -> str:
+    """Return the card in Markdown."""
+    parts = [
+        f"# {manifest.name} {manifest.version}",
+        manifest.description,
+        f"Licence of the weights: {manifest.licence or 'not stated'}. Backbone: {manifest.backbone.name} "
+        f"(SHA-256 `{manifest.backbone.sha256}`).",
+        "## Tasks and dev scores",
+        _table(("task", "kind", "languages", "labels", "metric", "dev score", "rows", "ECE before", "ECE after"), _scores(manifest)),
+        "## By language",
+        _table(("task", "language", "metric", "dev score"), _languages(manifest)),
+        "## Data",
+        _table(("task", "source", "licence", "language", "train", "dev"), _data(manifest)),
+        "## Training",
+        _training(manifest),
+        "## Limits",
+        LIMITS,
+    ]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [list(map(str, row)) for row in rows]
+    titles = list(head)
+    marks = ["---"] * len(titles)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [titles, marks, *lines])
+
+
+def _number(value: object, digits: int = 1) -> str:
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else ""
+
+
+def _scores(manifest: Manifest) -> Iterable[tuple[Any, ...]]:
+    for name, task in manifest.tasks.items():
+        scores = task.scores
+        yield (
+            name,
+            task.kind,
+            ", ".join(task.languages),
+            len(task.labels) or "",
+            task.metric,
+            _number(scores.get("score")),
+            scores.get("rows", ""),
+            _number(scores.get("ece-before"), 3),
+            _number(scores.get("ece-after"), 3),
+        )
+
+
+def _languages(manifest: Manifest) -> Iterable[tuple[Any, ...]]:
+    for name, task in manifest.tasks.items():
+        found = task.scores.get("languages", {})
+        if len(found) > 1:
+            yield from ((name, language, task.metric, _number(score)) for language, score in found.items())
+
+
+def _data(manifest: Manifest) -> Iterable[tuple[Any, ...]]:
+    for name, task in manifest.tasks.items():
+        yield from _task_data(name, task)
+
+
+def _task_data(name: str, task: TaskEntry) -> Iterable[tuple[Any, ...]]:
+    for note in task.data:
+        yield name, note.source, note.licence, note.language, note.train, note.dev
+
+
+def _training(manifest: Manifest) -> str:
+    training = manifest.training
+    settings = ", ".join(f"{key} {value}" for key, value in training.get("settings", {}).items())
+    return f"{training.get('rows')} rows in {training.get('steps')} steps, {training.get('seconds')} seconds. {settings}."

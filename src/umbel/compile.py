@@ -1,0 +1,130 @@
+"""Compiles a pack for this machine: merges its adapter into the backbone, builds the graph, checks it, caches it.
+
+Repeatable: the same pack, backbone and engine give the same files. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from umbel.adapters import merge
+from umbel.cache import cache_folder, cache_root, guard
+from umbel.engine import NAME, OpenVinoEngine, Precision, build_graph
+from umbel.errors import CacheError, PackError
+from umbel.pack import Pack
+from umbel.weights import Backbone
+
+logger = logging.getLogger(__name__)
+
+GRAPH, RECORD = "encoder.xml", "compiled.json"
+MIN_COSINE = 0.999  # of a token's hidden states, compiled against fp32
+PROBES = (
+    "这是一个关于AI的多任务处理案例。",
+    "I was charged twice for order 1042, please refund one of them today.",
+    "房间很干净，但是服务员态度很差 :(",
+    "ok",
+)
+
+
+@dataclass(frozen=True)
+class CompiledPack:
+    """A pack's graph, on disk in the cache or, where the cache cannot be written, in memory."""
+
+    pack: Pack
+    graph: Path | ov.Model
+    record: dict[str, object]
+
+
+def is_compiled(pack: Pack) -> bool:
+    """Tell whether the cache holds the pack's graph for this machine's engine."""
+    return (cache_root() / "compiled" / _key(pack) / RECORD).is_file()
+
+
+def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") -> CompiledPack:
+    """Return the pack's graph from the cache, or build it, check it against fp32 and keep it there.
+
+    Raises:
+        PackError: the pack was trained on other weights, is damaged, or the graph strays from fp32.
+    """
+    cached = cached_graph(pack)
+    if cached:
+        return cached
+    if backbone.sha256 != pack.manifest.backbone.sha256:
+        raise PackError(
+            f"{pack.folder}: trained on {pack.manifest.backbone.name} with SHA-256 {pack.manifest.backbone.sha256}, "
+            f"found {backbone.name} with {backbone.sha256}",
+            "load the backbone named by the pack, or train the pack again on this one",
+        )
+    graph = build_graph(backbone.shape, merge(backbone.tensors, pack.adapter()))
+    record = {"pack": pack.manifest.name, "engine": NAME, **_parity(graph, backbone, precision)}
+    if float(str(record["min-cosine"])) < MIN_COSINE:
+        raise PackError(f"{pack.folder}: the compiled graph strays from fp32: {record}", "try precision float32")
+    try:
+        return CompiledPack(pack, _store(graph, record, pack), record)
+    except CacheError as error:
+        logger.warning("%s; the compiled pack stays in memory", error.message)
+        return CompiledPack(pack, graph, record)
+
+
+def cached_graph(pack: Pack) -> CompiledPack | None:
+    """Return the pack's graph from the cache, or None."""
+    if not is_compiled(pack):
+        return None
+    folder = cache_root() / "compiled" / _key(pack)
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return CompiledPack(pack, folder / GRAPH, record)
+
+
+def _key(pack: Pack) -> str:
+    """Name everything the graph depends on."""
+    manifest = pack.manifest
+    parts = [NAME, manifest.backbone.sha256, manifest.adapter.sha256 if manifest.adapter else ""]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _store(graph: ov.Model, record: dict[str, object], pack: Pack) -> Path:
+    """Write the graph in 16 bits; the folder takes its name when it is whole."""
+    folder = cache_folder("compiled") / _key(pack)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    with guard(folder):
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            ov.save_model(graph, draft / GRAPH, compress_to_fp16=True)
+            (draft / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+            if not folder.exists():
+                draft.rename(folder)
+        except RuntimeError as error:  # the library's own error, for instance on a full disk
+            raise OSError(str(error).splitlines()[0]) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return folder / GRAPH
+
+
+def _parity(graph: ov.Model, backbone: Backbone, precision: Precision) -> dict[str, object]:
+    """Compare the engine at its own precision with fp32 on a few sentences, over all their tokens."""
+    fast, exact = OpenVinoEngine(graph, precision), OpenVinoEngine(graph, "float32")
+    cosines, differences = [], []
+    for (window,) in backbone.tokenizer.windows_many(PROBES):
+        embedded = backbone.embedding.rows(window.ids[None])
+        lengths = np.array([len(window.ids)], np.int32)
+        first, second = fast.encode(embedded, lengths)[0], exact.encode(embedded, lengths)[0]
+        cosines.append(_cosines(first, second).min())
+        differences.append(np.abs(first - second).max())
+    return {"min-cosine": round(float(min(cosines)), 6), "max-difference": round(float(max(differences)), 6)}
+
+
+def _cosines(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    cosines: NDArray[np.float32] = (first * second).sum(axis=-1) / norms
+    return cosines

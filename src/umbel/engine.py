@@ -1,0 +1,149 @@
+"""The runtime's engine: hidden states from embedded tokens, behind one small protocol; OpenVINO builds and runs it.
+
+The graph is built straight from numpy arrays, without torch or onnx. Weights are stored in 16 bits and the arithmetic is
+bfloat16 where the processor has it: on such a processor that is faster than int8 weights, and nearer to fp32 than int8
+activations (docs/log.md). For one padded length a row's result is bit-identical whatever the batch; between
+padded lengths it is not, so callers batch rows of one padded length only. Knows nothing of tasks, text and packs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import openvino as ov
+import openvino.properties as properties
+import openvino.properties.hint as hints
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from umbel.shapes import EncoderShape
+
+Floats = NDArray[np.float32]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+NAME = f"openvino-{ov.__version__.split('-')[0]}"
+
+
+class Engine(Protocol):
+    """Runs the encoder."""
+
+    def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
+        """Return hidden states `[batch, tokens, hidden]` of word embeddings of the same shape.
+
+        `lengths` `[batch]` are the tokens of each row; what lies beyond is padding. Safe to call from several threads.
+        """
+
+
+class OpenVinoEngine:
+    """Runs a graph made by `build_graph`, one infer request for each calling thread.
+
+    `precision` is that of the arithmetic: `auto` takes bfloat16 where the processor has it.
+    """
+
+    def __init__(
+        self, model: ov.Model | Path, precision: Precision = "auto", threads: int = 0, cache: Path | None = None
+    ) -> None:
+        core = ov.Core()
+        settings: dict[Any, Any] = {
+            hints.inference_precision: ov.Type.bf16 if uses_bfloat16(core, precision) else ov.Type.f32,
+            hints.performance_mode: hints.PerformanceMode.LATENCY,
+            properties.num_streams: 1,
+            properties.inference_num_threads: threads or len(os.sched_getaffinity(0)),
+        }
+        if cache:
+            settings[properties.cache_dir] = str(cache)
+        self._compiled = core.compile_model(model, "CPU", settings)
+        self._local = threading.local()
+
+    def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
+        """Return hidden states `[batch, tokens, hidden]`; the array is the caller's."""
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        request.infer([embedded, lengths], share_inputs=True)  # in the order of the graph's inputs
+        return np.array(request.get_output_tensor().data)
+
+
+def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:
+    """Tell whether the arithmetic will be bfloat16 on this processor."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats]) -> ov.Model:
+    """Build a BERT-family encoder from tensors under the hub's names.
+
+    Inputs, in this order: `embedded` `[batch, tokens, hidden]` fp32 and `lengths` `[batch]` int32; the output is
+    `[batch, tokens, hidden]` fp32.
+    """
+    return _Builder(shape, tensors).build()
+
+
+class _Builder:
+    def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats]) -> None:
+        self.shape, self.tensors = shape, tensors
+
+    def build(self) -> ov.Model:
+        embedded = ops.parameter([-1, -1, self.shape.hidden], np.float32, "embedded")
+        lengths = ops.parameter([-1], np.int32, "lengths")
+        tokens = ops.gather(ops.shape_of(embedded, "i32"), _int(1), _int(0))
+        places = ops.range(_int(0), tokens, _int(1), "i32")  # [tokens]
+        hidden = self._embeddings(embedded, places)
+        mask = ops.less(ops.unsqueeze(places, _ints(0, 1, 2)), ops.unsqueeze(lengths, _ints(1, 2, 3)))
+        bias = ops.select(mask, _float(0.0), _float(-1e9))  # [batch, 1, 1, tokens]
+        for layer in range(self.shape.layers):
+            hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
+        hidden.set_friendly_name("hidden")
+        return ov.Model([hidden], [embedded, lengths], "encoder")
+
+    def _embeddings(self, embedded: ov.Node, places: ov.Node) -> ov.Node:
+        table = self.tensors["embeddings.position_embeddings.weight"][self.shape.first_position :]
+        kind = self.tensors["embeddings.token_type_embeddings.weight"][0]
+        positions = ops.gather(ops.constant(np.ascontiguousarray(table + kind)), places, _int(0))
+        return self._norm("embeddings.LayerNorm", ops.add(embedded, positions))
+
+    def _layer(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
+        attended = self._attention(f"{name}.attention.self", hidden, bias)
+        update = self._dense(f"{name}.attention.output.dense", attended)
+        hidden = self._norm(f"{name}.attention.output.LayerNorm", ops.add(update, hidden))
+        wide = ops.gelu(self._dense(f"{name}.intermediate.dense", hidden), "ERF")
+        return self._norm(f"{name}.output.LayerNorm", ops.add(self._dense(f"{name}.output.dense", wide), hidden))
+
+    def _attention(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
+        heads, width = self.shape.heads, self.shape.hidden
+        query, key, value = (
+            ops.transpose(
+                ops.reshape(self._dense(f"{name}.{part}", hidden), _ints(0, 0, heads, width // heads), True),
+                _ints(0, 2, 1, 3),
+            )
+            for part in ("query", "key", "value")
+        )
+        mixed = ops.scaled_dot_product_attention(query, key, value, bias)
+        return ops.reshape(ops.transpose(mixed, _ints(0, 2, 1, 3)), _ints(0, 0, width), True)
+
+    def _dense(self, name: str, inputs: ov.Node) -> ov.Node:
+        product = ops.matmul(inputs, ops.constant(self.tensors[f"{name}.weight"]), False, True)
+        return ops.add(product, ops.constant(self.tensors[f"{name}.bias"]))
+
+    def _norm(self, name: str, inputs: ov.Node) -> ov.Node:
+        scaled = ops.mvn(inputs, _ints(-1), True, self.shape.epsilon, "INSIDE_SQRT")
+        scaled = ops.multiply(scaled, ops.constant(self.tensors[f"{name}.weight"]))
+        return ops.add(scaled, ops.constant(self.tensors[f"{name}.bias"]))
+
+
+def _int(value: int) -> ov.Node:
+    return ops.constant(np.int32(value))
+
+
+def _ints(*values: int) -> ov.Node:
+    return ops.constant(np.array(values, np.int32))
+
+
+def _float(value: float) -> ov.Node:
+    return ops.constant(np.float32(value))

@@ -1,0 +1,54 @@
+"""Applies the heads of a pack in numpy, so that no task's arithmetic depends on which others are asked.
+
+Pooled heads are stacked in groups of a fixed size: a group's products have the same shape whatever tasks exist or are
+asked, so a task's logits are bit-identical beside any others. Knows nothing of texts and engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.calibrate import softmax
+
+Floats = NDArray[np.float32]
+GROUP = 16
+
+Head = Mapping[str, Floats]  # query (pooled kinds only), weight, bias; empty for kinds without a head
+
+
+class Heads:
+    """The heads of a pack, by task."""
+
+    def __init__(self, heads: Mapping[str, Head]) -> None:
+        self._heads = {name: {key: np.ascontiguousarray(value) for key, value in head.items()} for name, head in heads.items()}
+        self._pooled = [name for name, head in heads.items() if "query" in head]
+        self._groups = [self._queries(self._pooled[at : at + GROUP]) for at in range(0, len(self._pooled), GROUP)]
+
+    def _queries(self, names: list[str]) -> Floats:
+        rows = [self._heads[name]["query"] for name in names]
+        return np.stack(rows + [np.zeros_like(rows[0])] * (GROUP - len(rows)))  # [GROUP, hidden]
+
+    def logits(self, hidden: Floats, tasks: Collection[str]) -> dict[str, Floats]:
+        """Return each task's logits for one window's hidden states `[tokens, hidden]`.
+
+        `[width]` for pooled kinds, `[tokens, width]` for kinds of tokens, the mean hidden `[hidden]` without a head.
+        """
+        found = {}
+        for number, queries in enumerate(self._groups):
+            names = self._pooled[number * GROUP : (number + 1) * GROUP]
+            asked = [(row, name) for row, name in enumerate(names) if name in tasks]
+            if asked:
+                pooled = softmax(queries @ hidden.T) @ hidden  # [GROUP, hidden]
+                found.update({name: _linear(self._heads[name], pooled[row]) for row, name in asked})
+        for name in tasks:
+            if name not in found:
+                head = self._heads[name]
+                found[name] = hidden @ head["weight"].T + head["bias"] if head else hidden.mean(axis=0)
+        return {name: found[name] for name in tasks}
+
+
+def _linear(head: Head, pooled: Floats) -> Floats:
+    return head["weight"] @ pooled + head["bias"]

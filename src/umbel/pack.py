@@ -1,0 +1,264 @@
+"""A pack on disk: a manifest and safetensors, checked when read and written all at once; no pickle, no torch.
+
+    base/
+      manifest.json             tasks, labels, calibration, scores, data and licences, hashes of all other files
+      adapter.safetensors       what joint training changed in the backbone
+      heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
+      CARD.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from umbel.cache import atomic_write
+from umbel.errors import PackError, suggest
+from umbel.kinds.base import kind_of
+from umbel.records import Task
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ADAPTER = "adapter.safetensors"
+CARD = "CARD.md"
+SHIPPED = Path(__file__).parent / "packs"
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class File(_Record):
+    """A file of the pack, relative to its folder."""
+
+    file: str
+    sha256: str
+
+
+class BackboneName(_Record):
+    """The weights a pack was trained on."""
+
+    name: str
+    sha256: str
+
+
+class AdapterFile(File):
+    """The shared adapter and its form."""
+
+    kind: Literal["full", "lora"]
+
+
+class DataNote(_Record):
+    """Where a task's data came from; shown in the card."""
+
+    source: str
+    licence: str
+    language: str = ""
+    train: int = 0
+    dev: int = 0
+
+
+class TaskEntry(_Record):
+    """A task as the manifest stores it; the fields of `records.Task` and what is known of its training."""
+
+    kind: str
+    labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    metric: str = ""
+    description: str = ""
+    languages: tuple[str, ...] = ()
+    temperature: dict[str, float] = Field(default_factory=dict)
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    abstain_below: float = 0.0
+    out_of_scope: str = ""
+    head: File | None = None
+    scores: dict[str, Any] = Field(default_factory=dict)
+    data: tuple[DataNote, ...] = ()
+
+    def task(self, name: str) -> Task:
+        """Return what predictions need of this entry."""
+        fields = self.model_dump(exclude={"head", "scores", "data"})
+        return Task(name=name, **fields)
+
+
+class Manifest(_Record):
+    """Everything a pack says of itself."""
+
+    format: int = FORMAT
+    name: str
+    version: str
+    licence: str = ""
+    description: str = ""
+    backbone: BackboneName
+    adapter: AdapterFile | None = None
+    tasks: dict[str, TaskEntry]
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A pack whose manifest is read; heads and adapter are read and checked when asked for."""
+
+    folder: Path
+    manifest: Manifest
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """The pack's tasks by name, in the order of the manifest."""
+        return {name: entry.task(name) for name, entry in self.manifest.tasks.items()}
+
+    def head(self, task: str) -> dict[str, NDArray[np.float32]]:
+        """Return a task's head: `weight` `[width, hidden]`, `bias` `[width]`, for pooled kinds `query` `[hidden]`.
+
+        Raises:
+            PackError: the file is missing, damaged or of the wrong shape.
+        """
+        entry = self.manifest.tasks[task]
+        if entry.head is None:
+            return {}
+        tensors = self._tensors(entry.head)
+        kind = kind_of(entry.kind)
+        wanted = {"weight", "bias"} | ({"query"} if kind.reads == "pooled" else set())
+        if set(tensors) != wanted or len(tensors["weight"]) != kind.width(self.tasks[task]):
+            raise PackError(f"{self.folder / entry.head.file}: not a head of {entry.kind} with these labels", _REINSTALL)
+        return tensors
+
+    def adapter(self) -> dict[str, NDArray[Any]]:
+        """Return the shared adapter's tensors, none where the pack has none.
+
+        Raises:
+            PackError: the file is missing or damaged.
+        """
+        return self._tensors(self.manifest.adapter) if self.manifest.adapter else {}
+
+    def verify(self) -> None:
+        """Read and check every file.
+
+        Raises:
+            PackError: one is missing or damaged.
+        """
+        self.adapter()
+        for task in self.manifest.tasks:
+            self.head(task)
+
+    def _tensors(self, entry: File) -> dict[str, NDArray[Any]]:
+        path = self.folder / entry.file
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            if found != entry.sha256:
+                raise PackError(f"{path}: found SHA-256 {found}, the manifest says {entry.sha256}", _REINSTALL)
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise PackError(f"{path}: cannot be read ({error})", _REINSTALL) from error
+
+
+_REINSTALL = "the pack is damaged: install or train it again"
+
+
+def shipped() -> list[str]:
+    """Return the names of the packs that come with Umbel."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{MANIFEST}"))
+
+
+def find_pack(name: str | Path) -> Path:
+    """Return the folder of a pack: a shipped one by name, or any folder with a manifest.
+
+    Raises:
+        PackError: there is none.
+    """
+    for folder in (Path(name).expanduser(), SHIPPED / str(name)):
+        if (folder / MANIFEST).is_file():
+            return folder
+    names = shipped()
+    raise PackError(
+        f"{str(name)!r} is no shipped pack and no folder with a {MANIFEST}{suggest(str(name), names)}",
+        "`umbel packs` lists the shipped ones; `umbel train` makes one",
+    )
+
+
+def read_pack(name: str | Path) -> Pack:
+    """Read a pack's manifest.
+
+    Raises:
+        PackError: there is no such pack, its manifest is damaged, or a newer Umbel made it.
+    """
+    folder = find_pack(name)
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+        version = _Version.model_validate_json(text).format
+        if version > FORMAT:
+            raise PackError(f"{path}: found format {version}, this Umbel reads up to {FORMAT}", "update umbel")
+        return Pack(folder, Manifest.model_validate_json(text))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        raise PackError(f"{path}: not a pack's manifest ({faults})", _REINSTALL) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PackError(f"{path}: cannot be read ({error})", _REINSTALL) from error
+
+
+class _Version(BaseModel):
+    format: int
+
+
+def write_pack(
+    folder: Path,
+    manifest: Manifest,
+    heads: Mapping[str, Tensors],
+    adapter: Tensors,
+    adapter_kind: Literal["full", "lora"] = "full",
+    card: str = "",
+) -> Pack:
+    """Write a pack, replacing the one at `folder` only when all of it is on disk; file entries are filled in here.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    (draft / "heads").mkdir(parents=True)
+    tasks = {
+        name: entry.model_copy(update={"head": _save(draft, f"heads/{name}.safetensors", heads[name])})
+        if name in heads
+        else entry
+        for name, entry in manifest.tasks.items()
+    }
+    stored = None
+    if adapter:
+        file = _save(draft, ADAPTER, adapter)
+        stored = AdapterFile(kind=adapter_kind, **file.model_dump())
+    manifest = manifest.model_copy(update={"tasks": tasks, "adapter": stored})
+    (draft / CARD).write_text(card, encoding="utf-8")
+    with atomic_write(draft / MANIFEST) as path:
+        path.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    _replace(draft, folder)
+    return Pack(folder, manifest)
+
+
+def _save(draft: Path, name: str, tensors: Tensors) -> File:
+    path = draft / name
+    save_file({key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}, path)
+    return File(file=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _replace(draft: Path, folder: Path) -> None:
+    """Put `draft` in the place of `folder`; a crash between the two renames leaves both under other names."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

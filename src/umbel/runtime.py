@@ -1,0 +1,216 @@
+"""Answers texts with a compiled pack: each text is encoded once, every asked task reads from that encoding.
+
+Knows nothing of torch, files of texts, or HTTP. Safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.engine import Engine
+from umbel.errors import InputError, suggest
+from umbel.heads import Heads
+from umbel.kinds.base import kind_of
+from umbel.pack import Pack
+from umbel.records import Prediction, Result, Window, language_of
+from umbel.tokenize import Tokenizer
+from umbel.weights import Embedding
+
+Floats = NDArray[np.float32]
+T = TypeVar("T")
+
+LENGTH_STEP = 8  # windows are padded to a multiple, and only windows of one padded length share a batch
+BATCH_TOKENS = 1024
+AHEAD = 256  # texts a stream reads before it answers
+
+
+@dataclass
+class Counters:
+    """What a model has done since it was loaded. `encodings` counts texts, `windows` the pieces they were read in."""
+
+    encodings: int = 0
+    windows: int = 0
+    tasks: int = 0
+    seconds_tokenising: float = 0.0
+    seconds_encoding: float = 0.0
+    seconds_heads: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A text of a stream that could not be answered, and why."""
+
+    text: str
+    error: InputError
+
+
+@dataclass
+class _Reading:
+    """One text on its way: its windows and, when encoded, each window's logits by task."""
+
+    text: str
+    windows: list[Window]
+    logits: list[dict[str, Floats]] = field(default_factory=list)
+
+
+class Model:
+    """A pack ready to answer.
+
+    >>> import umbel
+    >>> model = umbel.load("base")
+    >>> result = model("I was charged twice, I want my money back")
+    >>> result["service-category"].label
+    'REFUND'
+    """
+
+    def __init__(self, pack: Pack, engine: Engine, embedding: Embedding, tokenizer: Tokenizer) -> None:
+        self.pack, self.engine, self.embedding, self.tokenizer = pack, engine, embedding, tokenizer
+        self.tasks = pack.tasks
+        self.counters = Counters()
+        self._heads = Heads({name: pack.head(name) for name in self.tasks})
+        self._counting = threading.Lock()
+
+    @overload
+    def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...
+
+    @overload
+    def __call__(self, texts: Sequence[str], tasks: Sequence[str] | None = None) -> list[Result]: ...
+
+    def __call__(self, texts: str | Sequence[str], tasks: Sequence[str] | None = None) -> Result | list[Result]:
+        """Answer one text, or a list of texts in order; `tasks` are names of the pack's tasks, all of them by default.
+
+        Raises:
+            InputError: a text is not a string or is blank, or a task is unknown.
+        """
+        names = self._names(tasks)
+        if isinstance(texts, str):
+            return self._answer([_checked(texts)], names)[0]
+        return self._answer([_checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)], names)
+
+    def stream(self, texts: Iterable[str], tasks: Sequence[str] | None = None) -> Iterator[Result | Refused]:
+        """Answer texts one after the other, reading a few hundred ahead; a bad one is `Refused`, the rest go on.
+
+        Raises:
+            InputError: a task is unknown.
+        """
+        names = self._names(tasks)
+        return (answer for some in _chunks(texts, AHEAD) for answer in self._answer_or_refuse(some, names))
+
+    def _answer_or_refuse(self, texts: Sequence[str], names: Sequence[str]) -> Iterator[Result | Refused]:
+        refused = {}
+        for place, text in enumerate(texts):
+            try:
+                _checked(text)
+            except InputError as error:
+                refused[place] = Refused(text, error)
+        good = iter(self._answer([text for place, text in enumerate(texts) if place not in refused], names))
+        return (refused[place] if place in refused else next(good) for place in range(len(texts)))
+
+    def _names(self, tasks: Sequence[str] | None) -> list[str]:
+        if tasks is None:
+            return list(self.tasks)
+        for name in tasks:
+            if name not in self.tasks:
+                raise InputError(
+                    f"{name!r} is not a task of pack {self.pack.manifest.name}{suggest(name, list(self.tasks))}",
+                    f"its tasks are {', '.join(self.tasks)}",
+                )
+        return list(dict.fromkeys(tasks))
+
+    def _answer(self, texts: Sequence[str], names: Sequence[str]) -> list[Result]:
+        began = time.perf_counter()
+        readings = [_Reading(text, cut) for text, cut in zip(texts, self.tokenizer.windows_many(texts), strict=True)]
+        tokenised = time.perf_counter()
+        encoding = self._read(readings, names)
+        results = [self._result(reading, names) for reading in readings]
+        total = time.perf_counter() - tokenised
+        with self._counting:
+            self.counters.encodings += len(readings)
+            self.counters.windows += sum(len(reading.windows) for reading in readings)
+            self.counters.tasks += len(readings) * len(names)
+            self.counters.seconds_tokenising += tokenised - began
+            self.counters.seconds_encoding += encoding
+            self.counters.seconds_heads += total - encoding
+        return results
+
+    def _read(self, readings: Sequence[_Reading], names: Sequence[str]) -> float:
+        """Encode every window once, keep its logits, and return the seconds spent encoding."""
+        places = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
+        for reading in readings:
+            reading.logits = [{} for _ in reading.windows]
+        seconds = 0.0
+        for length, batch in _batches(places, readings):
+            windows = [readings[text].windows[part] for text, part in batch]
+            began = time.perf_counter()
+            hidden = self._encode(windows, length)
+            seconds += time.perf_counter() - began
+            for (text, part), window, states in zip(batch, windows, hidden, strict=True):
+                readings[text].logits[part] = self._heads.logits(states[: len(window.ids)], names)
+        return seconds
+
+    def _encode(self, windows: Sequence[Window], length: int) -> Floats:
+        ids = np.full((len(windows), length), self.tokenizer.pad, np.int64)
+        for row, window in enumerate(windows):
+            ids[row, : len(window.ids)] = window.ids
+        lengths = np.array([len(window.ids) for window in windows], np.int32)
+        return self.engine.encode(self.embedding.rows(ids), lengths)
+
+    def _result(self, reading: _Reading, names: Sequence[str]) -> Result:
+        language = language_of(reading.text)
+        offsets = joined_offsets(reading.windows)
+        predictions: dict[str, Prediction] = {}
+        for name in names:
+            task = self.tasks[name]
+            kind = kind_of(task.kind)
+            merged = kind.merge(task, [logits[name] for logits in reading.logits], reading.windows)
+            predictions[name] = kind.predict(task, merged, reading.text, offsets, language)
+        return Result(reading.text, predictions, language)
+
+
+def joined_offsets(windows: Sequence[Window]) -> NDArray[np.int32]:
+    """Return the offsets of a text's content tokens `[tokens, 2]`, each token once."""
+    if len(windows) == 1:
+        return windows[0].offsets[1:-1]
+    joined = np.zeros((windows[-1].first + len(windows[-1].ids) - 2, 2), np.int32)
+    for window in windows:
+        joined[window.first : window.first + len(window.ids) - 2] = window.offsets[1:-1]
+    return joined
+
+
+def _checked(text: object, where: str = "") -> str:
+    if not isinstance(text, str):
+        raise InputError(f"{where}found {type(text).__name__}, expected a text")
+    if not text.strip():
+        raise InputError(f"{where}the text is blank", "leave blank texts out")
+    return text
+
+
+def _padded(window: Window) -> int:
+    return -(-len(window.ids) // LENGTH_STEP) * LENGTH_STEP
+
+
+def _batches(
+    places: Sequence[tuple[int, int]], readings: Sequence[_Reading]
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield batches of windows of one padded length, so that an answer is the same in any batch."""
+    by_length: dict[int, list[tuple[int, int]]] = {}
+    for text, part in places:
+        by_length.setdefault(_padded(readings[text].windows[part]), []).append((text, part))
+    for length, group in sorted(by_length.items()):
+        size = max(BATCH_TOKENS // length, 1)
+        for at in range(0, len(group), size):
+            yield length, group[at : at + size]
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
