@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from umbel.errors import BackboneError
 
 Floats = NDArray[np.float32]
+_Entry = tuple[int, int, int, int]  # quantised, weights, offset, bytes
 
 BLOCK = 32
 BLOCK_BYTES = 2 + BLOCK // 2
@@ -44,15 +46,22 @@ _EMBEDDING_PARTS = {
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A SentencePiece-unigram vocabulary: pieces, their log probabilities, and the normaliser's map of characters."""
+    """A SentencePiece-unigram vocabulary: pieces with log probabilities, and the normaliser's map of characters.
 
-    pieces: tuple[str, ...]
-    scores: tuple[float, ...]
+    `pieces` are made when asked for: a quarter of a million of them take most of a program's start.
+    """
+
+    read_pieces: Callable[[], list[tuple[str, float]]]
     normaliser: dict[int, str]
     bos: int
     eos: int
     pad: int
     unk: int
+
+    @property
+    def pieces(self) -> list[tuple[str, float]]:
+        """Every piece and its log probability, in the order of token ids."""
+        return self.read_pieces()
 
 
 class BlockMatrix:
@@ -77,12 +86,39 @@ class BlockMatrix:
 
 @dataclass(frozen=True)
 class BlockFile:
-    """What the file holds. `embedding` is `[vocabulary, hidden]`; `tensors` carry the hub's BertModel names."""
+    """What the file holds. `embedding` is `[vocabulary, hidden]`; `tensors` are the others, read one by one."""
 
     shape: dict[str, int | float]
     embedding: BlockMatrix
-    tensors: dict[str, Floats]
+    tensors: Mapping[str, Floats]
     vocabulary: Vocabulary
+
+
+class _Tensors(Mapping[str, Floats]):
+    """The tensors under the hub's BertModel names, each dequantised when asked for."""
+
+    def __init__(self, data: mmap.mmap, directory: Mapping[str, _Entry], shape: Mapping[str, int | float]) -> None:
+        self._data, self._directory = data, directory
+        self._hidden, self._wide = int(shape["hidden"]), int(shape["intermediate"])
+        self._names = {f"embeddings.{hub}": f"emb.{part}" for part, hub in _EMBEDDING_PARTS.items() if part != "word"}
+        for layer in range(int(shape["layers"])):
+            for part, hub in _LAYER_PARTS.items():
+                for short, kind in (("w", "weight"), ("b", "bias")):
+                    self._names[f"encoder.layer.{layer}.{hub}.{kind}"] = f"l{layer}.{part}.{short}"
+
+    def __getitem__(self, name: str) -> Floats:
+        quantised, count, offset, size = self._directory[self._names[name]]
+        columns = self._wide if name.endswith(".output.dense.weight") and ".attention." not in name else self._hidden
+        if quantised:
+            return BlockMatrix(np.frombuffer(self._data, np.uint8, size, offset), count // columns, columns).dense()
+        values: Floats = np.frombuffer(self._data, "<f4", count, offset)
+        return values.reshape(-1, columns) if "_embeddings" in name else values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class _Cursor:
@@ -133,24 +169,34 @@ def _parse(cursor: _Cursor, path: Path) -> BlockFile:
     _, count, offset, size = directory["emb.word"]
     raw = np.frombuffer(cursor.data, np.uint8, size, offset)
     embedding = BlockMatrix(raw, count // hidden, hidden)
-    return BlockFile(shape, embedding, _read_tensors(cursor.data, directory, shape), vocabulary)
+    tensors = _Tensors(cursor.data, directory, shape)
+    if missing := [part for part in tensors._names.values() if part not in directory]:
+        raise KeyError(missing[0])
+    return BlockFile(shape, embedding, tensors, vocabulary)
 
 
 def _read_vocabulary(cursor: _Cursor) -> Vocabulary:
     count, bos, eos, pad, unk, blob_size = cursor.read("iiiiiQ")
-    offsets = cursor.array("<u4", count + 1).tolist()
-    scores = cursor.array("<f4", count).tolist()
-    blob = cursor.array("u1", blob_size).tobytes()
-    pieces = tuple(blob[start:end].decode() for start, end in zip(offsets, offsets[1:], strict=False))
+    offsets = cursor.array("<u4", count + 1)
+    scores = cursor.array("<f4", count)
+    blob = cursor.array("u1", blob_size)
+
+    def read_pieces() -> list[tuple[str, float]]:
+        text, ends = blob.tobytes(), offsets.tolist()
+        return [
+            (text[start:end].decode(), score)
+            for start, end, score in zip(ends[:-1], ends[1:], scores.tolist(), strict=True)
+        ]
+
     normaliser = {}
     entries, _ = cursor.read("iI")
     for _ in range(entries):
         code, length = cursor.read("IB")
         normaliser[code] = "".join(map(chr, cursor.read(f"{length}I")))
-    return Vocabulary(pieces, tuple(scores), normaliser, bos, eos, pad, unk)
+    return Vocabulary(read_pieces, normaliser, bos, eos, pad, unk)
 
 
-def _read_directory(cursor: _Cursor) -> dict[str, tuple[int, int, int, int]]:
+def _read_directory(cursor: _Cursor) -> dict[str, _Entry]:
     directory = {}
     (entries,) = cursor.read("i")
     for _ in range(entries):
@@ -158,28 +204,3 @@ def _read_directory(cursor: _Cursor) -> dict[str, tuple[int, int, int, int]]:
         name = cursor.array("u1", length).tobytes().decode()
         directory[name] = cursor.read("BIQQ")  # dtype, weights, offset, bytes
     return directory
-
-
-def _read_tensors(
-    data: mmap.mmap, directory: dict[str, tuple[int, int, int, int]], shape: dict[str, int | float]
-) -> dict[str, Floats]:
-    hidden = int(shape["hidden"])
-
-    def tensor(name: str, columns: int = 0) -> Floats:
-        quantised, count, offset, size = directory[name]
-        if quantised:
-            return BlockMatrix(np.frombuffer(data, np.uint8, size, offset), count // columns, columns).dense()
-        values: Floats = np.frombuffer(data, "<f4", count, offset)
-        return values.reshape(-1, columns) if columns else values
-
-    tensors = {
-        f"embeddings.{hub}": tensor(f"emb.{part}", hidden if part in ("pos", "type") else 0)
-        for part, hub in _EMBEDDING_PARTS.items()
-        if part != "word"
-    }
-    for layer in range(int(shape["layers"])):
-        for part, hub in _LAYER_PARTS.items():
-            columns = 0 if part.endswith("ln") else int(shape["intermediate"]) if part == "fo" else hidden
-            tensors[f"encoder.layer.{layer}.{hub}.weight"] = tensor(f"l{layer}.{part}.w", columns)
-            tensors[f"encoder.layer.{layer}.{hub}.bias"] = tensor(f"l{layer}.{part}.b")
-    return tensors

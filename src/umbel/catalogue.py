@@ -7,17 +7,19 @@ listed. Knows nothing of packs, engines or torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from umbel import hub
-from umbel.blockfile import read_blockfile
-from umbel.cache import cache_folder, cache_root, delete, exclusive, guard
+from umbel.blockfile import Vocabulary, read_blockfile
+from umbel.cache import atomic_write, cache_folder, cache_root, delete, exclusive, guard
 from umbel.download import Progress, sha256_of
-from umbel.errors import BackboneError, suggest
+from umbel.errors import BackboneError, CacheError, suggest
+from umbel.sentencepieces import model_file
 from umbel.shapes import EncoderShape
 from umbel.sources import Entry, Wheel, install, part_of, path_of
-from umbel.tokenize import Tokenizer
+from umbel.tokenize import SentencePieces, Tokenizer
 from umbel.weights import Backbone
 
 DEFAULT = "e5-small"
@@ -98,10 +100,23 @@ def _load_entry(entry: Entry, path: Path) -> Backbone:
         shape=shape,
         embedding=file.embedding,
         tensors=file.tensors,
-        tokenizer=Tokenizer.from_vocabulary(file.vocabulary, shape.positions),
+        tokenizer=_tokenizer(path, file.vocabulary, shape.positions),
         licence=entry.licence,
         languages=entry.languages,
     )
+
+
+def _tokenizer(path: Path, vocabulary: Vocabulary, positions: int) -> Tokenizer:
+    """Build the tokenizer; its model file is kept beside the weights, for making it takes longer than all the rest."""
+    kept = path.with_suffix(".spm")
+    if kept.is_file():
+        model = kept.read_bytes()
+    else:
+        model = model_file(vocabulary)
+        with suppress(CacheError), atomic_write(kept) as temporary:  # a cache that can only be read does as well
+            temporary.write_bytes(model)
+    special = (vocabulary.bos, vocabulary.eos, vocabulary.pad)
+    return Tokenizer(SentencePieces(model, vocabulary.normaliser), special, positions)
 
 
 def installed() -> dict[str, Path]:

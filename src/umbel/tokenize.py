@@ -1,70 +1,114 @@
 """Turns text into windows of token ids with offsets, and nothing else; needs no torch.
 
-Two sources of a vocabulary: the SentencePiece-unigram vocabulary of a block file, whose normaliser is a map of
-characters, and a hub `tokenizer.json`. Offsets always refer to the text as it was given.
+Two sources of a vocabulary: the SentencePiece-unigram vocabulary of a block file, read by the sentencepiece library,
+whose normaliser is a map of characters, and a hub `tokenizer.json`, read by the tokenizers library. Offsets always
+refer to the text as it was given.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer as HubTokenizer, models, pre_tokenizers
+from sentencepiece import SentencePieceProcessor
 
-from umbel.blockfile import Vocabulary
 from umbel.errors import BackboneError
 from umbel.records import Window
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as HubLibraryTokenizer
 
 OVERLAP = 4  # neighbouring windows share a quarter of their tokens
 METASPACE = "▁"
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 
+Ints = NDArray[np.int32]
+Pieces = tuple[Ints, Ints]  # ids [tokens], offsets [tokens, 2] without special tokens
 
-class _Normaliser:
-    """Maps characters as SentencePiece does, and leads offsets in the mapped text back to the given one."""
 
-    def __init__(self, table: dict[int, str]) -> None:
-        self.table = table
-        self.resizing = {code for code, value in table.items() if len(value) != 1}
+class Cutter(Protocol):
+    """Cuts texts without lone surrogates into pieces."""
 
-    def apply(self, text: str) -> tuple[str, NDArray[np.int32] | None]:
-        """Return the mapped text and the origin of each of its characters `[characters + 1]`, None for the same."""
-        mapped = text.translate(self.table)
-        if self.resizing.isdisjoint(map(ord, text)):
-            return mapped, None
-        lengths = [len(self.table.get(ord(character), "x")) for character in text]
-        origins = np.repeat(np.arange(len(text), dtype=np.int32), lengths)
-        return mapped, np.append(origins, np.int32(len(text)))
+    def cut(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return each text's token ids and offsets; a token that covers nothing has an empty offset."""
+
+    def describe(self) -> bytes:
+        """Return what names the vocabulary and its rules, to be hashed."""
+
+
+class SentencePieces:
+    """Cuts by a SentencePiece model, after mapping characters by a table as its normaliser does."""
+
+    def __init__(self, model: bytes, table: Mapping[int, str]) -> None:
+        self._model, self._table = model, dict(table)
+        self._processor = SentencePieceProcessor.from_proto(model)
+        self._resizing = {code for code, value in table.items() if len(value) != 1}
+
+    def cut(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return each text's token ids and offsets."""
+        mapped = [text.translate(self._table) for text in texts]
+        found = self._processor.encode_as_offset_mapping(mapped)
+        return [self._pieces(*row) for row in zip(texts, mapped, found, strict=True)]
+
+    def describe(self) -> bytes:
+        """Return the model and the table."""
+        return self._model + repr(sorted(self._table.items())).encode()
+
+    def _pieces(self, text: str, mapped: str, found: Mapping[str, list[object]]) -> Pieces:
+        ids = np.array(found["ids"], np.int32)
+        offsets = np.array(found["offsets"], np.int32).reshape(-1, 2)
+        spaced = [piece[:1] == METASPACE for piece in found["pieces"]]  # type: ignore[index]
+        for token in np.flatnonzero(spaced):  # a word's piece begins with the space before it
+            start, end = offsets[token]
+            offsets[token, 0] += end - start - len(mapped[start:end].lstrip(" "))
+        origins = self._origins(text)
+        if origins is None:
+            return ids, offsets
+        starts, ends = origins[offsets[:, 0]], origins[np.maximum(offsets[:, 1] - 1, 0)] + 1  # the last one's end
+        return ids, np.stack([starts, np.where(offsets[:, 1] > offsets[:, 0], ends, starts)], axis=1)
+
+    def _origins(self, text: str) -> Ints | None:
+        """Return where each mapped character came from `[characters + 1]`, None where nothing moved."""
+        if self._resizing.isdisjoint(map(ord, text)):
+            return None
+        lengths = [len(self._table.get(ord(character), "x")) for character in text]
+        return np.append(np.repeat(np.arange(len(text), dtype=np.int32), lengths), np.int32(len(text)))
+
+
+class HubPieces:
+    """Cuts by a hub `tokenizer.json`."""
+
+    def __init__(self, tokenizer: HubLibraryTokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def cut(self, texts: Sequence[str]) -> list[Pieces]:
+        """Return each text's token ids and offsets."""
+        found = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [(np.array(e.ids, np.int32), self._offsets(e.tokens, e.offsets)) for e in found]
+
+    def describe(self) -> bytes:
+        """Return the whole `tokenizer.json`."""
+        return self._tokenizer.to_str().encode()
+
+    def _offsets(self, tokens: Sequence[str], offsets: Sequence[tuple[int, int]]) -> Ints:
+        """Return offsets `[tokens, 2]`; a lone metaspace covers nothing."""
+        found = np.array(offsets, np.int32).reshape(-1, 2)
+        lone = np.array([token == METASPACE for token in tokens], bool)
+        found[lone, 1] = found[lone, 0]
+        return found
 
 
 class Tokenizer:
     """Cuts texts into windows of at most `max_tokens` tokens, special tokens included."""
 
-    def __init__(
-        self,
-        tokenizer: HubTokenizer,
-        special: tuple[int, int, int],
-        max_tokens: int,
-        normaliser: dict[int, str] | None = None,
-    ) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, cutter: Cutter, special: tuple[int, int, int], max_tokens: int) -> None:
+        self._cutter = cutter
         self.first, self.last, self.pad = special
         self.max_tokens = max_tokens
-        self._normaliser = _Normaliser(normaliser or {})
-
-    @classmethod
-    def from_vocabulary(cls, vocabulary: Vocabulary, max_tokens: int = 512) -> Tokenizer:
-        """Build the tokenizer of a block file's vocabulary."""
-        pieces = list(zip(vocabulary.pieces, vocabulary.scores, strict=True))
-        tokenizer = HubTokenizer(models.Unigram(pieces, unk_id=vocabulary.unk, byte_fallback=False))
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
-        )
-        special = (vocabulary.bos, vocabulary.eos, vocabulary.pad)
-        return cls(tokenizer, special, max_tokens, vocabulary.normaliser)
 
     @classmethod
     def from_file(cls, path: Path, max_tokens: int = 512) -> Tokenizer:
@@ -73,8 +117,10 @@ class Tokenizer:
         Raises:
             BackboneError: the file cannot be read, or does not put one special token at either end.
         """
+        from tokenizers import Tokenizer as HubLibraryTokenizer  # only these backbones need it
+
         try:
-            tokenizer = HubTokenizer.from_file(str(path))
+            tokenizer = HubLibraryTokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise BackboneError(f"{path}: not a readable tokenizer.json ({error})") from error
         tokenizer.no_truncation()
@@ -83,13 +129,12 @@ class Tokenizer:
         if len(ends) != 2:
             raise BackboneError(f"{path}: found {len(ends)} special tokens around a text, expected one at either end")
         pad = next((i for name in ("<pad>", "[PAD]") if (i := tokenizer.token_to_id(name)) is not None), 0)
-        return cls(tokenizer, (ends[0], ends[1], pad), max_tokens)
+        return cls(HubPieces(tokenizer), (ends[0], ends[1], pad), max_tokens)
 
     @property
     def sha256(self) -> str:
         """Name the vocabulary and its rules by a hash."""
-        table = sorted(self._normaliser.table.items())
-        return hashlib.sha256((self._tokenizer.to_str() + repr(table)).encode()).hexdigest()
+        return hashlib.sha256(self._cutter.describe()).hexdigest()
 
     def windows(self, text: str, max_tokens: int | None = None) -> list[Window]:
         """Cut one text into windows: one when it fits, else overlapping ones; blank text gives one empty window."""
@@ -98,30 +143,14 @@ class Tokenizer:
     def windows_many(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[Window]]:
         """Cut each text into windows. Lone surrogates are read as U+FFFD."""
         size = min(max_tokens or self.max_tokens, self.max_tokens) - 2
-        mapped = [self._normaliser.apply(text.translate(_SURROGATES)) for text in texts]
-        encodings = self._tokenizer.encode_batch([text for text, _ in mapped], add_special_tokens=False)
-        return [
-            self._cut(encoding, origins, size) for encoding, (_, origins) in zip(encodings, mapped, strict=True)
-        ]
+        cut = self._cutter.cut([text.translate(_SURROGATES) for text in texts])
+        return [self._windows(ids, offsets, size) for ids, offsets in cut]
 
-    def _cut(self, encoding: Encoding, origins: NDArray[np.int32] | None, size: int) -> list[Window]:
-        ids = np.array(encoding.ids, np.int32)
-        offsets = _offsets(encoding, origins)
+    def _windows(self, ids: Ints, offsets: Ints, size: int) -> list[Window]:
         step = size - size // OVERLAP
         starts = range(0, max(len(ids) - size, 0) + step, step)
         return [self._window(ids[start : start + size], offsets[start : start + size], start) for start in starts]
 
-    def _window(self, ids: NDArray[np.int32], offsets: NDArray[np.int32], start: int) -> Window:
+    def _window(self, ids: Ints, offsets: Ints, start: int) -> Window:
         ids = np.concatenate([[self.first], ids, [self.last]]).astype(np.int32)
         return Window(ids, np.pad(offsets, ((1, 1), (0, 0))), start)
-
-
-def _offsets(encoding: Encoding, origins: NDArray[np.int32] | None) -> NDArray[np.int32]:
-    """Return `[tokens, 2]` in the given text; a lone metaspace covers nothing."""
-    offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
-    lone = np.array([token == METASPACE for token in encoding.tokens], bool)
-    offsets[lone, 1] = offsets[lone, 0]
-    if origins is None:
-        return offsets
-    starts, ends = origins[offsets[:, 0]], origins[np.maximum(offsets[:, 1] - 1, 0)] + 1  # the last character's end
-    return np.stack([starts, np.where(lone, starts, ends)], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,7 +40,7 @@ class Backbone:
     sha256: str
     shape: EncoderShape
     embedding: Embedding
-    tensors: dict[str, Floats]
+    tensors: Mapping[str, Floats]
     tokenizer: Tokenizer
     licence: str = ""
     languages: tuple[str, ...] = ()
