@@ -16,7 +16,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from umbel.terminal import duration
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from umbel.train import Reporter, Status
 
 PLAIN_SECONDS = 30.0
+PAUSE_SECONDS = 5.0  # no step takes so long: the dev rows are being scored
 
 
 class Seen(NamedTuple):
@@ -129,11 +129,12 @@ class LiveReporter:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._live = Live(console=console, refresh_per_second=2, get_renderable=self.draw)
         self._tasks: dict[str, str] = {}  # task -> metric
         self._scores: Mapping[str, float] = {}
         self._status: Status | None = None
         self._progress: Progress | None = None
+        self._stepped = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=2, get_renderable=self.draw)
 
     def started(self, plan: Plan, data: Data, progress: Progress) -> None:
         """Print what each task will see and begin the live table."""
@@ -145,7 +146,7 @@ class LiveReporter:
 
     def stepped(self, status: Status) -> None:
         """Take in where training stands; the table is drawn twice a second."""
-        self._status = status
+        self._status, self._stepped = status, time.monotonic()
 
     def evaluated(self, record: Mapping[str, Any]) -> None:
         """Take in every task's dev score."""
@@ -165,14 +166,18 @@ class LiveReporter:
         table.add_column("metric", style="dim")
         for task in self._tasks:
             table.add_row(*self._row(task))
-        return Group(*self._header(), table)
+        return Group(self._header(), table)
 
-    def _header(self) -> Iterator[Text | ProgressBar]:
+    def _header(self) -> Table:
+        header = Table.grid()
         if self._status is None:
-            yield Text("first step ...")
-            return
-        yield Text(_standing(self._status))
-        yield ProgressBar(total=1.0, completed=self._status.fraction, width=min(self.console.width, 60))
+            header.add_row("first step ...")
+            return header
+        waited = time.monotonic() - self._stepped
+        header.add_row(_standing(self._status))
+        header.add_row(ProgressBar(total=1.0, completed=self._status.fraction, width=min(self.console.width, 60)))
+        header.add_row(f"scoring dev rows for {duration(waited)}" if waited > PAUSE_SECONDS else "")
+        return header
 
     def _row(self, task: str) -> tuple[str, ...]:
         losses = self._status.losses if self._status else {}

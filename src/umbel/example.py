@@ -8,16 +8,18 @@ from pathlib import Path
 from umbel.errors import InputError
 
 
-def write_example(folder: Path) -> list[Path]:
+def write_example(folder: Path, force: bool = False) -> list[Path]:
     """Write `pack.yaml` and its data files into a folder, made if need be; return what was written.
 
     Raises:
-        InputError: one of the files is there already (nothing is written then), or the folder cannot be written.
+        InputError: one of the files is there already and not to be overwritten by `force` (nothing is written then), or
+            the folder cannot be written.
     """
     sources = sorted(files("umbel").joinpath("templates").iterdir(), key=lambda source: source.name)
     there = [source.name for source in sources if (folder / source.name).exists()]
-    if there:
-        raise InputError(f"{folder} already holds {', '.join(there)}", "name another folder, or move the files away")
+    if there and not force:
+        message = f"{folder} already holds {', '.join(there)}"
+        raise InputError(message, "name another folder, move the files away, or overwrite them with --force")
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -35,14 +35,14 @@ class Messages:
     """The messages of one source; while it is read, `blank`, `mended` and `done` grow.
 
     `mended` counts messages that were not whole UTF-8; `done` counts the bytes read, of `size` bytes where that is
-    known. `live` tells that somebody may be waiting for each answer, as at a terminal.
+    known. `streamed` tells that they come from a file, not from the command itself; `live` that somebody may be waiting
+    for each answer, as at a terminal.
     """
 
-    def __init__(
-        self, lines: Iterable[bytes], reject: Reject, name: str, size: int | None = None, live: bool = False
-    ) -> None:
-        self._lines, self._reject = lines, reject
-        self.name, self.size, self.live = name, size, live
+    def __init__(self, lines: Iterable[bytes], reject: Reject, name: str, stream: BinaryIO | None = None) -> None:
+        self._lines, self._reject, self.name = lines, reject, name
+        self.streamed, self.size = stream is not None, _size(stream) if stream else None
+        self.live = stream is not None and stream.isatty()
         self.blank = self.mended = self.done = 0
 
     def __iter__(self) -> Iterator[Message]:
@@ -60,7 +60,7 @@ class Messages:
     def _decode(self, raw: bytes, number: int) -> str:
         raw = raw.rstrip(b"\r\n")
         if number == 1 and raw.startswith(_UTF16):
-            hint = f"convert it: iconv -f UTF-16 -t UTF-8 {self.name} > messages.txt"
+            hint = "convert it first: iconv -f UTF-16 -t UTF-8 OLD > NEW"
             raise InputError(f"{self.name}: found UTF-16 text, expected UTF-8", hint)
         encoding = "utf-8-sig" if number == 1 else "utf-8"
         try:
@@ -95,7 +95,7 @@ def opened(texts: Sequence[str], file: Path | None, samples: bool, reject: Rejec
 
 def of_stream(stream: BinaryIO, reject: Reject, name: str) -> Messages:
     """Read a binary stream to its end, line by line."""
-    return Messages(_lines(stream), reject, name, _size(stream), stream.isatty())
+    return Messages(_lines(stream), reject, name, stream)
 
 
 def _open(path: Path) -> BinaryIO:

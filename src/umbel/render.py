@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from umbel.answers import best
+from umbel.prose import Prose
 from umbel.records import (
     LabelPrediction,
     LabelsPrediction,
@@ -58,18 +59,16 @@ def headline(text: str) -> str:
 
 def result_table(result: Result, name: str = "", top: int = 0) -> Group:
     """Draw one message and its answers; `name` says which message it is, `top` how many labels of each task to show."""
-    title = Text(name and f"{name}  ", "dim")
+    title = Text.assemble(*((f"{part}  ", "dim") for part in (name, result.language) if part))
     title.append(headline(result.text), "bold")
-    if result.language:
-        title.append(f"  {result.language}", "dim")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
     table.add_column("task", style="cyan", overflow="fold", max_width=24)
-    table.add_column("answer", overflow="fold", min_width=28)
-    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("answer", overflow="fold", min_width=16)
+    table.add_column("probability", justify="right", no_wrap=True, min_width=11)
     for task, prediction in result.items():
         for number, row in enumerate(rows_of(prediction, result.text, top)):
-            table.add_row("" if number else task, row.answer, row.probability)
-    return Group(title, table, Text())
+            table.add_row("" if number else task, Prose(row.answer), row.probability)
+    return Group(Prose(title), table, Text())
 
 
 def rows_of(prediction: Prediction, text: str, top: int = 0) -> list[Row]:

@@ -13,10 +13,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from umbel.difference import score_of
 from umbel.terminal import file_size
 
 if TYPE_CHECKING:
     from umbel.check import Check
+    from umbel.pack import Manifest
 
 
 def grid(*columns: str, right: Iterable[str] = ()) -> Table:
@@ -134,6 +136,47 @@ def scores_table(report: Mapping[str, Mapping[str, Any]]) -> Table:
         error = f"{scored['ece']:.3f}" if "ece" in scored else ""
         table.add_row(task, scored["metric"], f"{scored['score']:.2f}", by_language, error, f"{scored['rows']:,}")
     return table
+
+
+def packs_report(packs: Iterable[Manifest]) -> Group:
+    """Draw packs, each with its tasks: kind, languages, labels and dev score."""
+    parts: list[RenderableType] = []
+    for pack in packs:
+        parts += [Text.assemble((pack.name, "bold"), f" {pack.version}  {pack.backbone.name}  {pack.licence}")]
+        parts += [Text(pack.description), _pack_table(pack), Text()]
+    return Group(*parts) if parts else Group(Text("no packs are shipped with this Umbel; `umbel train` makes one"))
+
+
+def _pack_table(pack: Manifest) -> Table:
+    table = grid("task", "kind", "languages", "labels", "metric", "dev", right=["labels", "dev"])
+    for name, task in pack.tasks.items():
+        labels = str(len(task.labels) or "")
+        table.add_row(name, task.kind, " ".join(task.languages), labels, task.metric, _score(score_of(task)))
+    return table
+
+
+def difference_report(found: Mapping[str, Any]) -> Group:
+    """Draw what `difference.compare` found: the packs, what they share, and each task."""
+    titles = [f"{pack['name']} {pack['version']} on {pack['backbone']}" for pack in (found["before"], found["after"])]
+    head = Text(f"{titles[0]}  ->  {titles[1]}\nbackbone {found['backbone']}, adapter {found['adapter']}\n")
+    table = grid("task", "state", "before", "after", "change", "what changed", right=["before", "after", "change"])
+    for name, task in found["tasks"].items():
+        old, new = task["before"], task["after"]
+        change = "" if old is None or new is None else f"{new - old:+.2f}"
+        table.add_row(name, task["state"], _score(old), _score(new), change, _changes(task))
+    return Group(head, table)
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
+
+
+def _changes(task: Mapping[str, Any]) -> str:
+    parts = ["head"] if task.get("head") == "changed" else []
+    parts += [name.replace("_", "-") for name in task.get("settings_changed", ())]
+    parts += [f"+{label}" for label in task.get("labels_added", ())]
+    parts += [f"-{label}" for label in task.get("labels_removed", ())]
+    return ", ".join(parts)
 
 
 def counted(number: int, noun: str) -> str:

@@ -103,6 +103,16 @@ def byte_bar(title: str) -> Iterator[Advance]:
         yield advance
 
 
+@contextmanager
+def row_bar(title: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function to tell how many rows more are done; shown on a terminal only."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"))
+    console = errors()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        row = bar.add_task(title, total=None)
+        yield lambda rows: bar.advance(row, rows)
+
+
 class RowBar:
     """Counts rows on standard error while results are printed to `results` above it; silent without a terminal."""
 

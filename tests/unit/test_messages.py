@@ -44,7 +44,7 @@ def test_bytes_that_are_not_utf8_are_mended_and_counted(refused: Refused) -> Non
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf16_is_refused_with_the_command_that_converts_it(encoding: str, refused: Refused) -> None:
-    with pytest.raises(InputError, match=r"here.txt: found UTF-16 text, expected UTF-8\n  convert it: iconv"):
+    with pytest.raises(InputError, match=r"here.txt: found UTF-16 text, expected UTF-8\n  convert it first: iconv"):
         read("\ufeffone\n".encode(encoding), refused)
 
 
@@ -66,7 +66,7 @@ def test_the_last_line_may_be_too_long(monkeypatch: pytest.MonkeyPatch, refused:
 def test_arguments_may_hold_bytes_that_the_shell_could_not_decode() -> None:
     with opened(["caf\udce9", " ", "ok"], None, False, print) as source:
         assert [message.text for message in source] == ["caf\ufffd", "ok"]
-        assert (source.blank, source.mended, source.live) == (1, 1, False)
+        assert (source.blank, source.mended, source.live, source.streamed) == (1, 1, False, False)
 
 
 def test_a_file_is_read_line_by_line(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_table_shows_each_task_its_answer_and_probability() -> None:
         vector=VectorPrediction(np.zeros(384, np.float32)),
     )
     lines = [line.rstrip() for line in drawn(result_table(shown, "line 3")).splitlines()]
-    assert lines[0] == f"line 3  {CHINESE}  zh"
+    assert lines[0] == f"line 3  zh  {CHINESE}"
     assert lines[1].split() == ["task", "answer", "probability"]
     assert lines[3].split() == ["intent", "cancel", "0.70"]
     assert lines[4].split(maxsplit=1) == ["entities-zh", "这是一个关于[AI: product 0.91]的多任务处理案例。"]

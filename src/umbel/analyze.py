@@ -1,0 +1,98 @@
+"""Streams messages through a model and writes each answer as it comes, as a table or a line of JSON.
+
+Knows nothing of options. What cannot be answered is told on standard error with its line, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from umbel.answers import json_line, plain_result
+from umbel.messages import Message, Messages
+from umbel.records import Result
+from umbel.render import Cost, closing_line, result_table
+from umbel.tables import counted
+from umbel.terminal import RowBar, errors, visible
+
+if TYPE_CHECKING:
+    from umbel.runtime import Model, Refused
+
+
+@dataclass
+class Rejected:
+    """Tells rows that cannot be answered, one line each, and counts them."""
+
+    count: int = field(default=0)
+
+    def __call__(self, line: int, reason: str) -> None:
+        """Tell one row."""
+        self.count += 1
+        errors().print(f"line {line}: {visible(reason)}", style="red", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class View:
+    """How answers are shown: as JSON or tables, and of each task how many of the likeliest labels."""
+
+    json: bool = False
+    top: int = 0
+
+
+def analyze(model: Model, messages: Messages, tasks: Sequence[str] | None, view: View, rejected: Rejected) -> None:
+    """Answer every message in order and end with what it cost."""
+    answered = 0
+    with RowBar(shown=messages.streamed and not messages.live) as bar:
+        for line, outcome in _outcomes(model, messages, tasks):
+            if isinstance(outcome, Result):
+                _write(outcome, line, view, bar.results, messages.streamed)
+                answered += 1
+            else:
+                rejected(line, outcome.error.message)
+            bar.advance(answered, messages.done, messages.size)
+    _close(model, messages, rejected, errors() if view.json else bar.results)
+
+
+def _outcomes(model: Model, messages: Messages, tasks: Sequence[str] | None) -> Iterator[tuple[int, Result | Refused]]:
+    """Yield each message's line and outcome. Where somebody waits for each answer, none is read ahead."""
+    if messages.live:
+        for message in messages:
+            yield message.line, next(iter(model.stream([message.text], tasks)))
+        return
+    lines: deque[int] = deque()
+
+    def noted(source: Iterator[Message]) -> Iterator[str]:
+        for message in source:
+            lines.append(message.line)
+            yield message.text
+
+    for outcome in model.stream(noted(iter(messages)), tasks):
+        yield lines.popleft(), outcome
+
+
+def _write(result: Result, line: int, view: View, console: Console, numbered: bool) -> None:
+    if view.json:
+        sys.stdout.buffer.write(json_line({"line": line} | plain_result(result, view.top or None)))
+        sys.stdout.buffer.flush()
+    else:
+        console.print(result_table(result, f"line {line}" if numbered else "", view.top))
+
+
+def _close(model: Model, messages: Messages, rejected: Rejected, console: Console) -> None:
+    counters = model.counters
+    cost = Cost(counters.encodings, counters.tasks, counters.seconds_encoding, counters.seconds_heads)
+    notes = errors()
+    if messages.blank:
+        notes.print(f"{counted(messages.blank, 'blank message')} skipped", style="dim")
+    if messages.mended:
+        notes.print(f"{counted(messages.mended, 'line')} not UTF-8: unreadable bytes became U+FFFD", style="yellow")
+    if not cost.encodings:
+        notes.print("no message to answer", style="yellow")
+    if rejected.count:
+        notes.print(f"{counted(rejected.count, 'row')} could not be answered", style="red")
+    console.print(closing_line(cost), soft_wrap=True)

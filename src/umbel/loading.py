@@ -1,0 +1,62 @@
+"""Gets a backbone or a model ready, and shows on standard error what takes long: a fetch, a first compilation."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umbel.catalogue import CATALOGUE, installed, load_backbone, pull
+from umbel.terminal import byte_bar, spinner
+
+if TYPE_CHECKING:
+    from umbel.runtime import Model
+    from umbel.spec import PackSpec
+    from umbel.tokenize import Tokenizer
+    from umbel.weights import Backbone
+
+
+def ready_model(name: str | Path) -> Model:
+    """Load a pack as `umbel.load` does.
+
+    Raises:
+        UmbelError: as `umbel.load` raises them.
+    """
+    from umbel import load
+    from umbel.compile import is_compiled
+    from umbel.pack import read_pack
+
+    pack = read_pack(name)
+    _fetched(pack.manifest.backbone.name)
+    title = f"compiling {pack.manifest.name} for this machine, once"
+    with nullcontext() if is_compiled(pack) else spinner(title):
+        return load(pack.folder)
+
+
+def ready_backbone(name: str | Path) -> Backbone:
+    """Load a backbone as `catalogue.load_backbone` does.
+
+    Raises:
+        UmbelError: as `load_backbone` raises them.
+    """
+    _fetched(name)
+    return load_backbone(name)
+
+
+def backbone_of(spec: PackSpec) -> str | Path:
+    """Return the backbone that a declaration names, as a folder where there is one beside the declaration."""
+    beside = spec.folder / spec.backbone
+    return beside.resolve() if beside.is_dir() else spec.backbone
+
+
+def tokenizer_at_hand(spec: PackSpec) -> Tokenizer | None:
+    """Return the tokenizer of a declaration's backbone, or None where it would have to be fetched first."""
+    if spec.backbone in CATALOGUE and spec.backbone not in installed():
+        return None
+    return load_backbone(backbone_of(spec)).tokenizer
+
+
+def _fetched(name: str | Path) -> None:
+    if name in CATALOGUE:
+        with byte_bar(f"fetching {name}") as advance:
+            pull(str(name), progress=advance)

@@ -1,0 +1,100 @@
+"""Scores a pack on the dev rows that a declaration names, with the runtime or the training engine.
+
+Knows nothing of terminals: it tells a function how many rows are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from umbel.data import load
+from umbel.errors import InputError, MissingExtraError, PackError
+from umbel.evaluate import LIMIT, Predictor, evaluate
+from umbel.records import Prediction, Result, Task
+
+if TYPE_CHECKING:
+    from umbel.pack import Pack
+    from umbel.runtime import Model
+    from umbel.spec import PackSpec
+    from umbel.weights import Backbone
+
+Told = Callable[[int], None]
+CHUNK = 256
+
+
+def score(
+    predictor: Predictor, tasks: Mapping[str, Task], spec: PackSpec, limit: int = 0, told: Told = lambda rows: None
+) -> dict[str, dict[str, Any]]:
+    """Return each task's report, as `evaluate` gives it, on at most `limit` rows of each dev file; 0: on all.
+
+    `told` is called with the number of rows answered since it was called last.
+
+    Raises:
+        InputError: the declaration names none of the tasks.
+        DataError: the dev rows have faults.
+    """
+    data = load(_dev_only(spec, tasks))
+    known = {name: task for name, task in tasks.items() if name in data.tasks}
+    return evaluate(_told(predictor, told), known, data.dev, limit=limit or LIMIT)
+
+
+def _dev_only(spec: PackSpec, tasks: Mapping[str, Task]) -> PackSpec:
+    """Return the declaration without its train files, with the pack's labels, as dev rows are read by these."""
+    kept = []
+    for task in spec.tasks:
+        if task.name in tasks:
+            data = tuple(entry.model_copy(update={"train": ()}) for entry in task.data)
+            kept.append(task.model_copy(update={"data": data, "labels": tasks[task.name].labels}))
+    if not kept:
+        names = ", ".join(task.name for task in spec.tasks)
+        raise InputError(f"{spec.name}: none of its tasks is in the pack; found {names}", "name the pack's declaration")
+    return spec.model_copy(update={"tasks": tuple(kept)})
+
+
+def _told(predictor: Predictor, told: Told) -> Predictor:
+    """Ask a predictor for a few hundred rows at a time, and tell after each."""
+
+    def predict(texts: list[str], tasks: Sequence[str]) -> list[Mapping[str, Prediction]]:
+        answers: list[Mapping[str, Prediction]] = []
+        for start in range(0, len(texts), CHUNK):
+            some = texts[start : start + CHUNK]
+            answers += predictor(some, tasks)
+            told(len(some))
+        return answers
+
+    return predict
+
+
+def runtime_predictor(model: Model) -> Predictor:
+    """Return a predictor that answers with the runtime."""
+
+    def predict(texts: list[str], tasks: Sequence[str]) -> list[Result]:
+        return model(texts, tasks)
+
+    return predict
+
+
+def torch_predictor(pack: Pack, backbone: Backbone) -> Predictor:
+    """Return a predictor that answers with the training engine in fp32.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        PackError: the pack is damaged, or was trained on another backbone.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("torch", "train") from error
+    from umbel.adapters import merge
+    from umbel.backbones.bert import BertEncoder
+    from umbel.model import MultiTaskModel, TrainedPredictor
+
+    if backbone.sha256 != pack.manifest.backbone.sha256:
+        found, expected = backbone.sha256, pack.manifest.backbone.sha256
+        raise PackError(f"{pack.folder}: found a backbone with SHA-256 {found}, expected {expected}", "pull that one")
+    encoder = BertEncoder.from_tensors(backbone.shape, merge(backbone.all_tensors(), pack.adapter()))
+    model = MultiTaskModel(encoder, pack.tasks, backbone.tokenizer.pad)
+    for name, head in model.heads.items():
+        head.load_state_dict({key: torch.from_numpy(value) for key, value in pack.head(name).items()})
+    return TrainedPredictor(model, backbone.tokenizer)

@@ -1,0 +1,69 @@
+"""Runs a training from its declaration to the pack: reads, shows, trains or goes on, publishes.
+
+Knows nothing of how training works; this is the one module of the command line that needs torch, and says so when it
+is missing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from umbel.console import training
+from umbel.data import load
+from umbel.errors import InputError, MissingExtraError
+from umbel.loading import backbone_of, ready_backbone
+from umbel.spec import load_spec
+from umbel.terminal import output, spinner
+
+RUNS = Path("runs")
+PACK = "pack"  # below the training's folder: writing a pack replaces all of its own folder
+
+
+def need_torch() -> None:
+    """Check that torch is there before anything long is begun.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import_module("torch")
+    except ImportError as error:
+        raise MissingExtraError("torch", "train") from error
+
+
+def train_pack(declaration: Path, folder: Path | None = None, restart: bool = False) -> Path:
+    """Train the tasks of a declaration, from the last save in `folder` if there is one; return the pack's own.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        SpecError, DataError: the declaration or its data has faults.
+        InputError: `folder` holds the state of another training.
+    """
+    spec = load_spec(declaration)
+    need_torch()
+    from umbel import checkpoint
+    from umbel.publish import publish
+    from umbel.train import Trainer
+
+    folder = folder or RUNS / spec.name
+    if restart:
+        _forget(folder / checkpoint.FILE)
+    with spinner(f"reading the data of {spec.name}"):
+        data = load(spec)
+    backbone = ready_backbone(backbone_of(spec))
+    console = output()
+    console.print(f"training {spec.name} {spec.version} on {backbone.name}; saved in {folder}", soft_wrap=True)
+    with training(console) as reporter:
+        with spinner("cutting the rows into tokens"):
+            trainer = Trainer(spec, data, backbone, folder, reporter)
+        trainer.run()
+    with spinner("calibrating and writing the pack"):
+        return publish(trainer, folder / PACK).folder
+
+
+def _forget(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be deleted: {error.strerror}", "choose another --out") from error
