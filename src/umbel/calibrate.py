@@ -18,13 +18,15 @@ _LOW, _HIGH = 0.1, 10.0
 
 def softmax(logits: Floats) -> Floats:
     """Return probabilities over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    shifted: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
 
 
 def sigmoid(logits: Floats) -> Floats:
     """Return independent probabilities."""
-    return 0.5 * (np.tanh(0.5 * logits) + 1)
+    probabilities: Floats = 0.5 * (np.tanh(0.5 * logits) + 1)
+    return probabilities
 
 
 def cross_entropy(logits: Floats, golds: NDArray[np.integer]) -> float:

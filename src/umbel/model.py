@@ -90,6 +90,14 @@ class MultiTaskModel(nn.Module):
             return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return self.heads[task](hidden, mask, self.dropout)  # type: ignore[no-any-return]
 
+    def predict(self, text: str, logits: Mapping[str, Floats], reading: Reading) -> dict[str, Prediction]:
+        """Turn a text's merged logits into its predictions, by task."""
+        offsets, language = reading.whole.offsets[1:-1], language_of(text)
+        tasks = [self.tasks[name] for name in logits]
+        return {
+            task.name: kind_of(task.kind).predict(task, logits[task.name], text, offsets, language) for task in tasks
+        }
+
     def pad_windows(self, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
         """Return ids and mask `[batch, tokens]` of windows padded on the right."""
         longest = max(len(window.ids) for window in windows)
@@ -120,14 +128,7 @@ class TrainedPredictor:
     def __call__(self, texts: Sequence[str], tasks: Sequence[str]) -> list[dict[str, Prediction]]:
         """Return each text's predictions by task."""
         logits, readings = merged_logits(self.model, self.tokenizer, texts, tasks, precision=self.precision)
-        return [self._predict(*row) for row in zip(texts, logits, readings, strict=True)]
-
-    def _predict(self, text: str, logits: Mapping[str, Floats], reading: Reading) -> dict[str, Prediction]:
-        offsets, language = reading.whole.offsets[1:-1], language_of(text)
-        tasks = ((task, self.model.tasks[task]) for task in logits)
-        return {
-            name: kind_of(task.kind).predict(task, logits[name], text, offsets, language) for name, task in tasks
-        }
+        return [self.model.predict(*row) for row in zip(texts, logits, readings, strict=True)]
 
 
 @torch.no_grad()

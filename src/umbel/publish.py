@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,29 @@ from umbel import adapters
 from umbel.card import card_of
 from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
-from umbel.model import MultiTaskModel, TrainedPredictor, merged_logits
+from umbel.model import Reading, merged_logits
 from umbel.pack import BackboneName, DataNote, Manifest, Pack, TaskEntry, write_pack
-from umbel.records import Example, Task
+from umbel.records import Example, Prediction, Task
 from umbel.spec import DataSpec
 from umbel.train import FROZEN, Trainer
 
-logger = logging.getLogger(__name__)
-
 Floats = NDArray[np.float32]
+CHUNK = 512  # dev rows between two reports of progress
 
 
-def publish(trainer: Trainer, folder: Path) -> Pack:
-    """Write the trained model as a pack to `folder` and return it.
+def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = lambda rows: None) -> Pack:
+    """Write the trained model as a pack to `folder` and return it; `progress` is told how many dev rows are done.
 
     The encoder that is calibrated and scored is the one the pack holds, its adapter rounded as stored.
 
     Raises:
         CacheError: the folder cannot be written.
     """
-    trainer.model.eval()
     adapter, form = _adapter(trainer)
     _load_stored(trainer, adapter)
-    errors = calibrate_tasks(trainer)
-    predictor = TrainedPredictor(trainer.model, trainer.backbone.tokenizer, trainer.precision)
-    reports = evaluate(predictor, trainer.model.tasks, trainer.data.dev)
+    dev = _DevLogits(trainer, progress)
+    errors = dev.calibrate()
+    reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
     tasks = {name: _entry(trainer, name, reports.get(name, {}) | errors.get(name, {})) for name in trainer.model.tasks}
     manifest = Manifest(
         name=trainer.spec.name,
@@ -54,44 +51,52 @@ def publish(trainer: Trainer, folder: Path) -> Pack:
     return write_pack(folder, manifest, heads, adapter, form, card_of(manifest))
 
 
-def calibrate_tasks(trainer: Trainer) -> dict[str, dict[str, float]]:
-    """Fit every task's temperatures and thresholds on all its dev rows, in place; return the calibration errors."""
-    logits: dict[str, list[Floats]] = {}
-    targets: dict[str, list[NDArray[Any]]] = {}
-    languages: dict[str, list[str]] = {}
-    for examples in trainer.data.dev.values():
-        for example, row in _dev_logits(trainer, examples):
-            for name, (values, target) in row.items():
-                logits.setdefault(name, []).append(values)
-                targets.setdefault(name, []).append(target)
-                languages.setdefault(name, []).append(example.language)
-    errors = {}
-    for name, values in logits.items():
-        task = trainer.model.tasks[name]
-        fitted, found = kind_of(task.kind).calibrate(task, values, targets[name], languages[name])
-        trainer.model.tasks[name] = fitted
-        errors[name] = {key: round(value, 4) for key, value in found.items()}
-    return errors
+class _DevLogits:
+    """The logits of all dev rows, encoded once: tasks are calibrated on them, then answer from them."""
 
+    def __init__(self, trainer: Trainer, progress: Callable[[int], None]) -> None:
+        self.model = trainer.model
+        self.rows: dict[str, tuple[dict[str, Floats], Reading]] = {}
+        self.examples = [example for examples in trainer.data.dev.values() for example in examples]
+        for examples in trainer.data.dev.values():
+            names = sorted({name for example in examples for name in example.golds})
+            for at in range(0, len(examples), CHUNK):
+                texts = [example.text for example in examples[at : at + CHUNK]]
+                logits, readings = merged_logits(
+                    self.model, trainer.backbone.tokenizer, texts, names, precision=trainer.precision
+                )
+                for text, values, reading in zip(texts, logits, readings, strict=True):
+                    kept, _ = self.rows.setdefault(text, ({}, reading))
+                    kept.update(values)
+                progress(len(texts))
 
-def _dev_logits(
-    trainer: Trainer, examples: Sequence[Example]
-) -> list[tuple[Example, dict[str, tuple[Floats, NDArray[Any]]]]]:
-    names = sorted({name for example in examples for name in example.golds})
-    texts = [example.text for example in examples]
-    logits, readings = merged_logits(
-        trainer.model, trainer.backbone.tokenizer, texts, names, precision=trainer.precision
-    )
-    rows = []
-    for example, values, reading in zip(examples, logits, readings, strict=True):
-        row = {}
-        for name, gold in example.golds.items():
-            task = trainer.model.tasks[name]
+    def __call__(self, texts: list[str], tasks: Sequence[str]) -> list[dict[str, Prediction]]:
+        """Answer dev texts with the tasks as they are calibrated now."""
+        return [self.model.predict(text, self._of(text, tasks), self.rows[text][1]) for text in texts]
+
+    def calibrate(self) -> dict[str, dict[str, float]]:
+        """Fit every task's temperatures and thresholds on its dev rows, in place; return the calibration errors."""
+        errors = {}
+        for name, task in self.model.tasks.items():
             kind = kind_of(task.kind)
-            target = kind.target(task, gold, reading.whole)
-            row[name] = (values[name], target[1:-1] if kind.reads == "tokens" else target)
-        rows.append((example, row))
-    return rows
+            examples = [example for example in self.examples if name in example.golds]
+            if not examples:
+                continue
+            values = [self.rows[example.text][0][name] for example in examples]
+            languages = [example.language for example in examples]
+            self.model.tasks[name], found = kind.calibrate(
+                task, values, [self._target(task, example) for example in examples], languages
+            )
+            errors[name] = {key: round(value, 4) for key, value in found.items()}
+        return errors
+
+    def _target(self, task: Task, example: Example) -> NDArray[Any]:
+        kind = kind_of(task.kind)
+        target = kind.target(task, example.golds[task.name], self.rows[example.text][1].whole)
+        return target[1:-1] if kind.reads == "tokens" else target
+
+    def _of(self, text: str, tasks: Sequence[str]) -> dict[str, Floats]:
+        return {name: self.rows[text][0][name] for name in tasks}
 
 
 def _adapter(trainer: Trainer) -> tuple[dict[str, NDArray[Any]], Any]:

@@ -79,7 +79,7 @@ class Model:
         self._counting = threading.Lock()
 
     @overload
-    def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...
+    def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, texts: Sequence[str], tasks: Sequence[str] | None = None) -> list[Result]: ...

@@ -29,9 +29,9 @@ from umbel.model import MultiTaskModel, TrainedPredictor
 from umbel.records import Example, Window
 
 if TYPE_CHECKING:
-    from umbel.catalogue import Backbone
     from umbel.data import Data
     from umbel.spec import PackSpec, TrainSpec
+    from umbel.weights import Backbone
 
 logger = logging.getLogger(__name__)
 

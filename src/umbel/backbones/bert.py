@@ -42,7 +42,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(query, key, value, mask)
     scores = query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5
     weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(-1)
-    return weights.to(value.dtype) @ value
+    mixed: Tensor = weights.to(value.dtype) @ value
+    return mixed
 
 
 class _Attention(nn.Module):
