@@ -32,18 +32,23 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if (
-                ctx.params.get("debug")
-                or hasattr(error, "exit_code")
-                or isinstance(error, (typer.Abort, BrokenPipeError))
-            ):
+            ends_itself = hasattr(error, "exit_code") or isinstance(error, typer.Abort | BrokenPipeError)
+            if ends_itself or ctx.params.get("debug"):
                 raise
             from umbel.terminal import complain
 
-            hint = "this is a fault of Umbel: please report it with what `umbel --debug ...` prints"
-            known = error if isinstance(error, UmbelError) else UmbelError(f"{type(error).__name__}: {error}", hint)
-            complain(known)
+            complain(_as_told(error))
             raise typer.Exit(1) from error
+
+
+def _as_told(error: Exception) -> UmbelError:
+    """Return what the user is told of an error."""
+    if isinstance(error, UmbelError):
+        return error
+    if isinstance(error, OSError):
+        return UmbelError(str(error), "check the disk and the permissions")
+    hint = "this is a fault of Umbel: please report it with what `umbel --debug ...` prints"
+    return UmbelError(f"{type(error).__name__}: {error}", hint)
 
 
 app = typer.Typer(

@@ -1,6 +1,7 @@
 """Examines an installation: versions, engine, instruction sets, cache, backbones, packs, extras, and what is missing.
 
-Nothing is fetched or changed. What cannot be found out is left out or named as a problem, never an exception.
+Nothing is fetched or changed. What cannot be found out is left out or named as a problem, never an exception: so
+what needs other packages is imported where it is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from umbel import cache
-from umbel.catalogue import CATALOGUE, installed
 from umbel.errors import CacheError
 
 DISTRIBUTION = "umbel"
@@ -55,6 +55,7 @@ def examine() -> dict[str, Any]:
         "processor": _processor(),
         "cache": _cache(problems),
         "backbones": _known(problems),
+        "packs": _packs(),
         "extras": _extras(),
     }
     return found | {"problems": problems}
@@ -211,7 +212,18 @@ def _known(problems: list[dict[str, str]]) -> dict[str, dict[str, Any]]:
     except CacheError as error:
         if not any(problem["problem"] == error.message for problem in problems):
             problems.append(_problem(error.message, error.hint))
-        return {}
+    except ImportError as error:  # told as a missing package, unless one is there but broken
+        if all(_version(name) for name, extra in _requirements() if not extra):
+            problems.append(_problem(f"a package is broken: {error}", f"pip install --force-reinstall {DISTRIBUTION}"))
+    return {}
+
+
+def _packs() -> list[str]:
+    try:
+        from umbel.pack import shipped
+    except ImportError:
+        return []
+    return shipped()
 
 
 def backbones() -> dict[str, dict[str, Any]]:
@@ -220,6 +232,8 @@ def backbones() -> dict[str, dict[str, Any]]:
     Raises:
         CacheError: the cache cannot be read.
     """
+    from umbel.catalogue import CATALOGUE, installed
+
     there = installed()
     return {
         name: {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def grid(*columns: str, right: Iterable[str] = ()) -> Table:
     """Return an empty table in the style of all; columns named in `right` hold numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     numbers = set(right)
     for number, heading in enumerate(columns):
         if heading in numbers:
@@ -69,6 +69,7 @@ def _facts(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for name, backbone in found["backbones"].items():
         state = file_size(backbone["size"]) if backbone["installed"] else f"not fetched: {backbone['install']}"
         yield "backbone", f"{name}  {state}"
+    yield "packs", " ".join(found["packs"]) or "none shipped with this Umbel"
     for name, extra in found["extras"].items():
         packages = "  ".join(f"{package} {number or 'missing'}" for package, number in extra["packages"].items())
         yield "extra", f"{name}  {packages}" + ("" if extra["installed"] else f": {extra['install']}")
@@ -148,7 +149,7 @@ def packs_report(packs: Iterable[Manifest]) -> Group:
 
 
 def _pack_table(pack: Manifest) -> Table:
-    table = grid("task", "kind", "languages", "labels", "metric", "dev", right=["labels", "dev"])
+    table = grid("task", "kind", "lang", "labels", "metric", "dev", right=["labels", "dev"])
     for name, task in pack.tasks.items():
         labels = str(len(task.labels) or "")
         table.add_row(name, task.kind, " ".join(task.languages), labels, task.metric, _score(score_of(task)))

@@ -190,6 +190,14 @@ class TestErrors:
         assert "umbel --debug" in result.stderr
         assert isinstance(CliRunner().invoke(app, ["--debug", "doctor"]).exception, ZeroDivisionError)
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+    def test_a_full_disk_is_told(self, pack: Pack) -> None:
+        for form in ("", "--json"):
+            command = f"'{sys.executable}' -m umbel analyze good --pack '{pack.folder}' {form} > /dev/full"
+            told = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+            assert told.returncode == 1
+            assert told.stderr.startswith("Error: [Errno 28] No space left on device\n  check the disk")
+
     def test_a_damaged_pack(self, home: Path, tmp_path: Path) -> None:
         damaged = write_tiny_pack(tmp_path / "damaged", write_tiny_backbone(tmp_path / "backbone"))
         (damaged.folder / "heads" / "topics.safetensors").write_bytes(b"no")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,17 @@ def test_a_broken_engine_and_a_missing_package_are_problems_with_remedies(monkey
     assert "OpenVINO cannot be used: openvino: libtbb.so.12 is missing" in text
     assert "pip install --force-reinstall openvino" in text
     assert "pip install tokenizers" in text
+
+
+def test_it_works_where_packages_cannot_be_imported() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('tokenizers', 'openvino', 'pydantic', 'numpy', 'safetensors'): sys.modules[name] = None\n"
+        "from umbel.doctor import examine\n"
+        "print(len(examine()['problems']))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "2\n"  # the engine, and a broken package
 
 
 def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
