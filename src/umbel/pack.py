@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from umbel.cache import atomic_write
+from umbel.cache import guard
 from umbel.errors import PackError, suggest
 from umbel.kinds.base import kind_of
 from umbel.records import Task
@@ -229,8 +229,26 @@ def write_pack(
         CacheError: the folder cannot be written.
     """
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "heads").mkdir(parents=True)
+    try:
+        with guard(folder):
+            (draft / "heads").mkdir(parents=True)
+            manifest = _fill(draft, manifest, heads, adapter, adapter_kind)
+            (draft / CARD).write_text(card, encoding="utf-8")
+            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Pack(folder, manifest)
+
+
+def _fill(
+    draft: Path,
+    manifest: Manifest,
+    heads: Mapping[str, Tensors],
+    adapter: Tensors,
+    adapter_kind: Literal["full", "lora"],
+) -> Manifest:
+    """Write all tensors, and return the manifest with their files."""
     tasks = {
         name: entry.model_copy(update={"head": _save(draft, f"heads/{name}.safetensors", heads[name])})
         if name in heads
@@ -239,19 +257,16 @@ def write_pack(
     }
     stored = None
     if adapter:
-        file = _save(draft, ADAPTER, adapter)
-        stored = AdapterFile(kind=adapter_kind, **file.model_dump())
-    manifest = manifest.model_copy(update={"tasks": tasks, "adapter": stored})
-    (draft / CARD).write_text(card, encoding="utf-8")
-    with atomic_write(draft / MANIFEST) as path:
-        path.write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    _replace(draft, folder)
-    return Pack(folder, manifest)
+        stored = AdapterFile(kind=adapter_kind, **_save(draft, ADAPTER, adapter).model_dump())
+    return manifest.model_copy(update={"tasks": tasks, "adapter": stored})
 
 
 def _save(draft: Path, name: str, tensors: Tensors) -> File:
     path = draft / name
-    save_file({key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}, path)
+    try:
+        save_file({key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}, path)
+    except SafetensorError as error:  # the library's own error, for instance on a full disk
+        raise OSError(str(error)) from error
     return File(file=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -1,0 +1,72 @@
+"""The compiled graph against the torch encoder, and its independence of the batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from umbel.backbones.bert import BertEncoder
+from umbel.engine import OpenVinoEngine, build_graph
+from umbel.shapes import EncoderShape
+from umbel.weights import tensor_shapes
+
+SHAPE = EncoderShape(50, 64, 3, 4, 128, 40, 2, 1e-12, first_position=2)
+WORDS = "embeddings.word_embeddings.weight"
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    random = np.random.default_rng(0)
+    found = {n: (random.normal(size=s) * 0.3).astype(np.float32) for n, s in tensor_shapes(SHAPE).items()}
+    return {n: v + 1 if n.endswith("LayerNorm.weight") else v for n, v in found.items()}
+
+
+@pytest.fixture(scope="module")
+def engine(tensors):
+    return OpenVinoEngine(build_graph(SHAPE, tensors), "float32")
+
+
+def embedded_of(tensors, lengths, padded):
+    random = np.random.default_rng(1)
+    ids = random.integers(0, SHAPE.vocabulary, (len(lengths), padded))
+    return ids, tensors[WORDS][ids].astype(np.float32), np.array(lengths, np.int32)
+
+
+def test_equals_the_torch_encoder_on_padded_batches(tensors, engine):
+    ids, embedded, lengths = embedded_of(tensors, [3, 16, 9], 16)
+    encoder = BertEncoder.from_tensors(SHAPE, tensors).eval()
+    mask = torch.arange(16) < torch.tensor(lengths)[:, None]
+    with torch.no_grad():
+        expected = encoder(torch.tensor(ids), mask).numpy()
+    found = engine.encode(embedded, lengths)
+    for row, length in enumerate(lengths):
+        assert np.abs(found[row, :length] - expected[row, :length]).max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_row_is_bit_identical_in_any_batch_of_its_padded_length(tensors, precision):
+    engine = OpenVinoEngine(build_graph(SHAPE, tensors), precision)
+    _, embedded, lengths = embedded_of(tensors, [16, 3, 9, 12, 16, 1, 7, 16, 5], 16)
+    together = engine.encode(embedded, lengths)
+    for row, length in enumerate(lengths):
+        alone = engine.encode(embedded[row : row + 1], lengths[row : row + 1])
+        assert np.array_equal(alone[0, :length], together[row, :length])
+    turned = engine.encode(np.ascontiguousarray(embedded[::-1]), lengths[::-1].copy())[::-1]
+    for row, length in enumerate(lengths):
+        assert np.array_equal(turned[row, :length], together[row, :length])
+
+
+def test_what_stands_in_the_padding_does_not_matter(tensors, engine):
+    _, embedded, lengths = embedded_of(tensors, [4, 11], 12)
+    other = embedded.copy()
+    other[0, 4:], other[1, 11:] = 7.0, -3.0
+    first, second = engine.encode(embedded, lengths), engine.encode(other, lengths)
+    assert np.array_equal(first[0, :4], second[0, :4])
+    assert np.array_equal(first[1, :11], second[1, :11])
+
+
+def test_the_answer_is_the_callers_own(tensors, engine):
+    _, embedded, lengths = embedded_of(tensors, [5], 8)
+    first = engine.encode(embedded, lengths)
+    kept = first.copy()
+    engine.encode(embedded * 2, lengths)
+    assert np.array_equal(first, kept)

@@ -1,0 +1,113 @@
+"""A pack on disk: what is written is read, damage is told, nothing is half-written."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_pack import write_tiny_backbone, write_tiny_pack
+
+from umbel.errors import CacheError, PackError
+from umbel.pack import FORMAT, MANIFEST, find_pack, read_pack, write_pack
+
+
+@pytest.fixture
+def pack(tmp_path):
+    return write_tiny_pack(tmp_path / "tiny", write_tiny_backbone(tmp_path / "backbone"))
+
+
+def change(pack, **fields):
+    path = pack.folder / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_reads_what_was_written(pack):
+    found = read_pack(pack.folder)
+    assert found.manifest == pack.manifest
+    assert list(found.tasks) == ["sentiment", "topics", "urgency", "entities", "vector"]
+    assert found.head("sentiment")["weight"].shape == (2, 32)
+    assert found.head("vector") == {}
+    found.verify()
+
+
+def test_holds_no_pickle(pack):
+    names = {path.suffix for path in pack.folder.rglob("*") if path.is_file()}
+    assert names <= {".json", ".safetensors", ".md"}
+
+
+def test_the_same_pack_is_the_same_bytes(pack, tmp_path):
+    again = write_tiny_pack(tmp_path / "again", tmp_path / "backbone")
+    for path in pack.folder.rglob("*.safetensors"):
+        assert path.read_bytes() == (again.folder / path.relative_to(pack.folder)).read_bytes()
+
+
+def test_another_task_leaves_the_bytes_of_the_rest(pack, tmp_path):
+    entry = pack.manifest.tasks["sentiment"].model_copy(update={"head": None})
+    more = write_tiny_pack(tmp_path / "more", tmp_path / "backbone", another=entry)
+    for task in ("sentiment", "topics", "urgency", "entities"):
+        name = f"heads/{task}.safetensors"
+        assert (pack.folder / name).read_bytes() == (more.folder / name).read_bytes()
+
+
+def test_a_missing_head_is_told(pack):
+    (pack.folder / "heads/topics.safetensors").unlink()
+    with pytest.raises(PackError, match=r"topics\.safetensors: cannot be read"):
+        read_pack(pack.folder).verify()
+
+
+def test_a_damaged_head_is_told_and_only_its_task_suffers(pack):
+    path = pack.folder / "heads/topics.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    found = read_pack(pack.folder)
+    with pytest.raises(PackError, match="found SHA-256"):
+        found.head("topics")
+    assert found.head("sentiment")["bias"].shape == (2,)
+
+
+def test_a_head_of_other_labels_is_told(pack):
+    tasks = json.loads((pack.folder / MANIFEST).read_text())["tasks"]
+    tasks["sentiment"]["labels"] = ["bad", "good", "so-so"]
+    change(pack, tasks=tasks)
+    with pytest.raises(PackError, match="not a head of text-classification"):
+        read_pack(pack.folder).head("sentiment")
+
+
+def test_a_newer_format_is_refused_before_its_fields_are_read(pack):
+    change(pack, format=FORMAT + 1, field_of_the_future=1)
+    with pytest.raises(PackError, match=f"found format {FORMAT + 1}, this Umbel reads up to {FORMAT}") as caught:
+        read_pack(pack.folder)
+    assert caught.value.hint == "update umbel"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\x00"])
+def test_a_damaged_manifest_is_told(pack, text):
+    (pack.folder / MANIFEST).write_text(text)
+    with pytest.raises(PackError, match="manifest"):
+        read_pack(pack.folder)
+
+
+def test_an_unknown_pack_is_told_with_what_there_is(tmp_path):
+    with pytest.raises(PackError, match="no shipped pack and no folder"):
+        find_pack(tmp_path / "nothing")
+
+
+def test_writing_replaces_a_pack_at_once(pack):
+    heads = {name: pack.head(name) for name in ("sentiment", "topics", "urgency", "entities")}
+    adapter = {"x.delta": np.ones(3, np.float32)}
+    again = write_pack(pack.folder, pack.manifest, heads, adapter, "full", "# card\n")
+    assert read_pack(pack.folder).adapter()["x.delta"].tolist() == [1, 1, 1]
+    assert again.manifest.adapter is not None
+    assert [path.name for path in pack.folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_failed_write_leaves_the_old_pack(pack, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("umbel.pack.save_file", fail)
+    with pytest.raises(CacheError, match="No space"):
+        write_pack(pack.folder, pack.manifest, {"sentiment": pack.head("sentiment")}, {})
+    monkeypatch.undo()
+    read_pack(pack.folder).verify()
+    assert [path.name for path in pack.folder.parent.iterdir() if path.name.startswith(".")] == []
