@@ -7,6 +7,22 @@ from typing import Any
 
 from umbel.pack import Manifest, TaskEntry
 
+SCORE_COLUMNS = (
+    "task",
+    "kind",
+    "languages",
+    "labels",
+    "metric",
+    "dev score",
+    "alone",
+    "rows",
+    "ECE before",
+    "ECE after",
+)
+ALONE = """\
+`alone` is the dev score of the same backbone trained on that task only, on as many of its rows; empty where it was not
+measured. ECE is the expected calibration error before and after the fitting of temperatures.
+"""
 LIMITS = """\
 - Scores are on dev rows; calibration and thresholds were fitted on the same rows, so their figures lean to the good side.
 - Official test splits were not used.
@@ -24,7 +40,8 @@ def card_of(manifest: Manifest) -> str:
         f"Licence of the weights: {manifest.licence or 'not stated'}. Backbone: {manifest.backbone.name} "
         f"(SHA-256 `{manifest.backbone.sha256}`).",
         "## Tasks and dev scores",
-        _table(("task", "kind", "languages", "labels", "metric", "dev score", "rows", "ECE before", "ECE after"), _scores(manifest)),
+        _table(SCORE_COLUMNS, _scores(manifest)),
+        ALONE,
         "## By language",
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
         "## Data",
@@ -58,6 +75,7 @@ def _scores(manifest: Manifest) -> Iterable[tuple[Any, ...]]:
             len(task.labels) or "",
             task.metric,
             _number(scores.get("score")),
+            _number(scores.get("alone")),
             scores.get("rows", ""),
             _number(scores.get("ece-before"), 3),
             _number(scores.get("ece-after"), 3),
@@ -84,4 +102,6 @@ def _task_data(name: str, task: TaskEntry) -> Iterable[tuple[Any, ...]]:
 def _training(manifest: Manifest) -> str:
     training = manifest.training
     settings = ", ".join(f"{key} {value}" for key, value in training.get("settings", {}).items())
-    return f"{training.get('rows')} rows in {training.get('steps')} steps, {training.get('seconds')} seconds. {settings}."
+    return (
+        f"{training.get('rows')} rows in {training.get('steps')} steps, {training.get('seconds')} seconds. {settings}."
+    )

@@ -23,7 +23,9 @@ class Heads:
     """The heads of a pack, by task."""
 
     def __init__(self, heads: Mapping[str, Head]) -> None:
-        self._heads = {name: {key: np.ascontiguousarray(value) for key, value in head.items()} for name, head in heads.items()}
+        self._heads = {
+            name: {key: np.ascontiguousarray(value) for key, value in head.items()} for name, head in heads.items()
+        }
         self._pooled = [name for name, head in heads.items() if "query" in head]
         self._groups = [self._queries(self._pooled[at : at + GROUP]) for at in range(0, len(self._pooled), GROUP)]
 

@@ -1,10 +1,10 @@
 """A pack on disk: a manifest and safetensors, checked when read and written all at once; no pickle, no torch.
 
-    base/
-      manifest.json             tasks, labels, calibration, scores, data and licences, hashes of all other files
-      adapter.safetensors       what joint training changed in the backbone
-      heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
-      CARD.md
+base/
+  manifest.json             tasks, labels, calibration, scores, data and licences, hashes of all other files
+  adapter.safetensors       what joint training changed in the backbone
+  heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
+  CARD.md
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class Pack:
         kind = kind_of(entry.kind)
         wanted = {"weight", "bias"} | ({"query"} if kind.reads == "pooled" else set())
         if set(tensors) != wanted or len(tensors["weight"]) != kind.width(self.tasks[task]):
-            raise PackError(f"{self.folder / entry.head.file}: not a head of {entry.kind} with these labels", _REINSTALL)
+            raise PackError(
+                f"{self.folder / entry.head.file}: not a head of {entry.kind} with these labels", _REINSTALL
+            )
         return tensors
 
     def adapter(self) -> dict[str, NDArray[Any]]:

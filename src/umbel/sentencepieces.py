@@ -19,8 +19,7 @@ def model_file(vocabulary: Vocabulary) -> bytes:
     """Return the serialised model; its normaliser only escapes white space, characters are mapped before."""
     types = {vocabulary.unk: _UNKNOWN} | dict.fromkeys((vocabulary.bos, vocabulary.eos, vocabulary.pad), _CONTROL)
     pieces = (
-        _message(1, _piece(text, score, types.get(number, 0)))
-        for number, (text, score) in enumerate(vocabulary.pieces)
+        _message(1, _piece(text, score, types.get(number, 0))) for number, (text, score) in enumerate(vocabulary.pieces)
     )
     ids = zip((40, 41, 42, 43), (vocabulary.unk, vocabulary.bos, vocabulary.eos, vocabulary.pad), strict=True)
     trainer = _number(3, _UNIGRAM) + b"".join(_number(field, value) for field, value in ids)

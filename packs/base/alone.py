@@ -1,0 +1,122 @@
+"""Trains each task of the pack alone, on as many of its rows as the joint training drew, and notes the dev scores.
+
+    python packs/base/alone.py --joint runs/base/pack --out runs/base-alone [--tasks intent,topic] [--threads 2]
+
+Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn. Each finished task adds its
+score to alone.json beside this file, and with `--write` the pack's manifest and card show it beside the joint score.
+A broken-off run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from umbel.balance import shares_of
+from umbel.card import card_of
+from umbel.catalogue import load_backbone
+from umbel.console import PlainReporter
+from umbel.data import Data, load
+from umbel.errors import UmbelError
+from umbel.evaluate import evaluate
+from umbel.model import TrainedPredictor
+from umbel.pack import CARD, MANIFEST, read_pack
+from umbel.records import Example
+from umbel.spec import PackSpec, load_spec
+from umbel.train import Trainer
+
+HERE = Path(__file__).parent
+SCORES = HERE / "alone.json"
+
+
+def rows_drawn(spec: PackSpec, data: Data) -> dict[str, float]:
+    """Return how many rows of each file the joint training draws."""
+    sizes = {source: len(rows) for source, rows in data.train.items()}
+    mixing = spec.train.mixing
+    shares = shares_of(sizes, mixing.by, mixing.temperature, data.shares)
+    return {source: share * spec.train.epochs * sum(sizes.values()) for source, share in shares.items()}
+
+
+def only(spec: PackSpec, data: Data, task: str) -> tuple[PackSpec, Data]:
+    """Return the declaration and the data of one task: its rows, with its answer alone, drawn as often as jointly."""
+    train, dev = _rows_of(task, data.train), _rows_of(task, data.dev)
+    drawn = rows_drawn(spec, data)
+    passes = {source: drawn[source] / len(data.train[source]) for source in train}
+    total = sum(passes[source] * len(rows) for source, rows in train.items())
+    settings = spec.train.model_copy(
+        update={
+            "epochs": total / sum(map(len, train.values())),
+            "mixing": spec.train.mixing.model_copy(update={"by": "size"}),  # times the passes of each file
+        }
+    )
+    kept = tuple(found for found in spec.tasks if found.name == task)
+    alone = Data({task: data.tasks[task]}, train, dev, passes)
+    return spec.model_copy(update={"tasks": kept, "train": settings}), alone
+
+
+def _rows_of(task: str, files: Mapping[str, list[Example]]) -> dict[str, list[Example]]:
+    rows = {
+        source: [replace(row, golds={task: row.golds[task]}) for row in examples if task in row.golds]
+        for source, examples in files.items()
+    }
+    return {source: examples for source, examples in rows.items() if examples}
+
+
+def train_alone(spec: PackSpec, data: Data, task: str, folder: Path, console: Console) -> dict[str, float]:
+    """Train one task and return its dev score and the rows it was trained on."""
+    alone, rows = only(spec, data, task)
+    backbone = load_backbone(spec.backbone)
+    trainer = Trainer(alone, rows, backbone, folder / task, PlainReporter(console))
+    model = trainer.run()
+    report = evaluate(TrainedPredictor(model, backbone.tokenizer, trainer.precision), rows.tasks, rows.dev)[task]
+    progress = trainer.progress
+    return {"score": round(report["score"], 2), "rows": progress.rows, "seconds": round(progress.seconds)}
+
+
+def write_scores(pack: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Put the scores into the pack's manifest and card; no weights change."""
+    found = read_pack(pack)
+    tasks = dict(found.manifest.tasks)
+    for name, alone in scores.items():
+        tasks[name] = tasks[name].model_copy(update={"scores": tasks[name].scores | {"alone": alone["score"]}})
+    manifest = found.manifest.model_copy(update={"tasks": tasks})
+    (pack / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (pack / CARD).write_text(card_of(manifest), encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train what is not in alone.json yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--joint", type=Path, help="the joint pack, for --write")
+    parser.add_argument("--out", type=Path, default=Path("runs/base-alone"), help="where checkpoints are kept")
+    parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--write", action="store_true", help="put the scores into the joint pack, and train nothing")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    scores = json.loads(SCORES.read_text()) if SCORES.exists() else {}
+    if options.write:
+        write_scores(options.joint, scores)
+        return
+    spec = load_spec(HERE / "base.yaml")
+    data = load(spec)
+    names = options.tasks.split(",") if options.tasks else [task.name for task in spec.tasks if task.data]
+    for name in names:
+        if name in scores:
+            continue
+        scores[name] = train_alone(spec, data, name, options.out, Console())
+        SCORES.write_text(json.dumps(scores, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")
