@@ -49,8 +49,9 @@ class OpenVinoEngine:
         self, model: ov.Model | Path, precision: Precision = "auto", threads: int = 0, cache: Path | None = None
     ) -> None:
         core = ov.Core()
+        self.precision = "bfloat16" if uses_bfloat16(core, precision) else "float32"
         settings: dict[Any, Any] = {
-            hints.inference_precision: ov.Type.bf16 if uses_bfloat16(core, precision) else ov.Type.f32,
+            hints.inference_precision: ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
             hints.performance_mode: hints.PerformanceMode.LATENCY,
             properties.num_streams: 1,
             properties.inference_num_threads: threads or len(os.sched_getaffinity(0)),
