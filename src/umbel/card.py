@@ -37,8 +37,8 @@ def card_of(manifest: Manifest) -> str:
     parts = [
         f"# {manifest.name} {manifest.version}",
         manifest.description,
-        f"Licence of the weights: {manifest.licence or 'not stated'}. Backbone: {manifest.backbone.name} "
-        f"(SHA-256 `{manifest.backbone.sha256}`).",
+        f"Licence of the weights: {manifest.licence or 'not stated'}.",
+        f"Backbone: {manifest.backbone.name} (SHA-256 `{manifest.backbone.sha256}`).",
         "## Tasks and dev scores",
         _table(SCORE_COLUMNS, _scores(manifest)),
         ALONE,

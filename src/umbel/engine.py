@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import openvino as ov
-import openvino.properties as properties
-import openvino.properties.hint as hints
 from numpy.typing import NDArray
 from openvino import opset13 as ops
+from openvino import properties
+from openvino.properties import hint as hints
 
 from umbel.shapes import EncoderShape
 

@@ -22,8 +22,8 @@ class Task:
     """What a pack knows of one task once it is trained; the manifest stores it.
 
     `temperature` maps a language (or `*`) to the number that logits are divided by. `thresholds` maps a label of a
-    multi-label task to the probability from which it is given. Below `abstain_below` an answer is withheld;
-    `out_of_scope` is the label that means "none of the others".
+    multi-label task, or the out-of-scope label of any, to the probability from which it is given. Below
+    `abstain_below` an answer is withheld; `out_of_scope` is the label that means "none of the others".
     """
 
     name: str

@@ -83,7 +83,7 @@ class TextClassification:
     def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return accuracy (of the whole set for multi-label) and F1; abstaining answers count by their best label."""
         wanted = [_as_set(gold) for gold in golds]
-        found = [_given(prediction) for prediction in predictions]
+        found = [_given(task, prediction) for prediction in predictions]
         scores = {
             "accuracy": metrics.accuracy(wanted, found),
             "macro-f1": metrics.macro_f1(wanted, found, task.labels),
@@ -101,7 +101,7 @@ class TextClassification:
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
     ) -> tuple[Task, Mapping[str, float]]:
-        """Fit a temperature for each language, and for a multi-label task its thresholds."""
+        """Fit a temperature for each language, and thresholds: of all labels if multi-label, else out of scope."""
         values, golds = np.stack(logits), np.stack(targets)
         loss = calibrate.binary_cross_entropy if task.multi_label else calibrate.cross_entropy
         fitted = calibrate.fit_temperatures(values, golds, languages, loss)
@@ -110,20 +110,29 @@ class TextClassification:
         if task.multi_label:
             chosen = calibrate.fit_thresholds(calibrate.sigmoid(values / divisors), golds)
             calibrated = replace(calibrated, thresholds=dict(zip(task.labels, chosen.tolist(), strict=True)))
+        if task.out_of_scope:
+            outside = task.labels.index(task.out_of_scope)
+            probabilities = calibrate.softmax(values / divisors)[:, [outside]]
+            (chosen,) = calibrate.fit_thresholds(probabilities, (golds == outside)[:, None].astype(float))
+            calibrated = replace(calibrated, thresholds={task.out_of_scope: float(chosen)})
         errors = {"ece-before": _error(task, values, golds), "ece-after": _error(task, values / divisors, golds)}
         return calibrated, errors
 
 
 def _label(task: Task, probabilities: Floats) -> LabelPrediction:
+    """Return the likeliest label; the out-of-scope one already from its threshold, even where another is likelier."""
     best = int(probabilities.argmax())
-    label, probability = task.labels[best], float(probabilities[best])
-    abstained = probability < task.abstain_below
+    outside = task.labels.index(task.out_of_scope) if task.out_of_scope else -1
+    if outside >= 0 and probabilities[outside] >= task.thresholds.get(task.out_of_scope, 1.0):
+        best = outside
+    probability = float(probabilities[best])
+    abstained = best != outside and probability < task.abstain_below
     return LabelPrediction(
-        None if abstained else label,
+        None if abstained else task.labels[best],
         probability,
         dict(zip(task.labels, probabilities.tolist(), strict=True)),
         abstained,
-        bool(task.out_of_scope) and label == task.out_of_scope,
+        best == outside,
     )
 
 
@@ -138,10 +147,12 @@ def _as_set(gold: Any) -> frozenset[str]:
     return gold if isinstance(gold, frozenset) else frozenset([gold])
 
 
-def _given(prediction: Prediction) -> frozenset[str]:
+def _given(task: Task, prediction: Prediction) -> frozenset[str]:
     if isinstance(prediction, LabelsPrediction):
         return frozenset(prediction.labels)
     assert isinstance(prediction, LabelPrediction)  # a task's predictions are of one type
+    if prediction.out_of_scope:
+        return frozenset([task.out_of_scope])
     return frozenset([max(prediction.probabilities, key=prediction.probabilities.__getitem__)])
 
 

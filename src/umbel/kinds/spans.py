@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -38,7 +39,7 @@ class TokenClassification:
     def parse(self, task: Task, value: object, text: str) -> Gold:
         """Return the cell's spans, checked against the text and the labels."""
         spans = sorted(_span(task, item, text) for item in _items(value))
-        for before, after in zip(spans, spans[1:], strict=False):
+        for before, after in pairwise(spans):
             if after[0] < before[1]:
                 raise ValueError(f"spans {before} and {after} overlap; expected flat spans")
         return tuple(spans)
