@@ -85,6 +85,8 @@ class TaskEntry(_Record):
     thresholds: dict[str, float] = Field(default_factory=dict)
     abstain_below: float = 0.0
     out_of_scope: str = ""
+    trim_start: str = ""
+    trim_end: str = ""
     head: File | None = None
     scores: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataNote, ...] = ()

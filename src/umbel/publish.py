@@ -34,6 +34,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     """
     adapter, form = _adapter(trainer)
     _load_stored(trainer, adapter)
+    observe(trainer)
     dev = _DevLogits(trainer, progress)
     errors = dev.calibrate()
     reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
@@ -49,6 +50,18 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     )
     heads = {name: _arrays(head) for name, head in trainer.model.heads.items()}
     return write_pack(folder, manifest, heads, adapter, form, card_of(manifest))
+
+
+def observe(trainer: Trainer) -> None:
+    """Let every task count what it needs in its train rows, in place."""
+    for name, task in trainer.model.tasks.items():
+        rows = (
+            (example.text, item.golds[name], item.window)
+            for source, examples in trainer.data.train.items()
+            for example, item in zip(examples, trainer.items[source], strict=True)
+            if name in item.golds
+        )
+        trainer.model.tasks[name] = kind_of(task.kind).observe(task, rows)
 
 
 class _DevLogits:
@@ -136,6 +149,8 @@ def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any]) -> TaskEntry:
         thresholds=dict(task.thresholds),
         abstain_below=task.abstain_below,
         out_of_scope=task.out_of_scope,
+        trim_start=task.trim_start,
+        trim_end=task.trim_end,
         scores=dict(scores),
         data=tuple(_note(trainer, name, data) for data in spec.data),
     )

@@ -23,7 +23,8 @@ class Task:
 
     `temperature` maps a language (or `*`) to the number that logits are divided by. `thresholds` maps a label of a
     multi-label task, or the out-of-scope label of any, to the probability from which it is given. Below
-    `abstain_below` an answer is withheld; `out_of_scope` is the label that means "none of the others".
+    `abstain_below` an answer is withheld; `out_of_scope` is the label that means "none of the others". `trim_start` and
+    `trim_end` are characters that a span sheds where a token reaches over its border.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Task:
     thresholds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     abstain_below: float = 0.0
     out_of_scope: str = ""
+    trim_start: str = ""
+    trim_end: str = ""
 
     def temperature_for(self, language: str) -> float:
         """Return the temperature for texts of `language`, the general one where it has none of its own, or 1."""

@@ -7,7 +7,7 @@ torch and imports it there. Third parties register kinds under the entry point g
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -60,6 +60,9 @@ class Kind(Protocol):
 
     def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return every metric the kind reports, between 0 and 100 (correlations between -100 and 100)."""
+
+    def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
+        """Return the task with what can be counted in its train rows (text, gold, window), before calibration."""
 
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,6 +97,10 @@ class TextClassification:
             scores["in-scope-accuracy"] = metrics.accuracy(*_columns(inside))
             scores["out-of-scope-recall"] = metrics.accuracy(*_columns(beyond))
         return scores
+
+    def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
+        """Return the task as it is: train rows tell nothing more."""
+        return task
 
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]

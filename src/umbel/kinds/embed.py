@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -54,6 +54,10 @@ class FeatureExtraction:
     def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return nothing: there are no golds."""
         return {}
+
+    def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
+        """Return the task as it is: train rows tell nothing more."""
+        return task
 
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]

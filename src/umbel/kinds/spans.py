@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNTRAINED = -100
+MIN_OVERHANGS = 3  # a character seen less often beyond a border is left where it is
 OUTSIDE = 0  # tags: 0 outside, 1 + 2 * label begins a span, 2 + 2 * label continues it
 
 Gold = tuple[tuple[int, int, str], ...]
@@ -107,6 +109,25 @@ class TokenClassification:
         ]
         return metrics.micro([set(gold) for gold in golds], found)
 
+    def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
+        """Learn which characters a span sheds: those that more often reach over its border than stand at its end.
+
+        A token may cover more than a mention (`以上的` for `以上`), as words of a vocabulary are longer than mentions.
+        """
+        over, inside = (Counter[str](), Counter[str]()), (Counter[str](), Counter[str]())
+        for text, gold, window in rows:
+            for start, end, _ in gold:
+                before, after = _overhang(window.offsets, start, end)
+                over[0].update(text[before:start])
+                over[1].update(text[end:after])
+                inside[0].update(text[start])
+                inside[1].update(text[end - 1])
+        shed = [
+            "".join(sorted(c for c, n in reached.items() if n >= MIN_OVERHANGS and n > kept[c]))
+            for reached, kept in zip(over, inside, strict=True)
+        ]
+        return replace(task, trim_start=shed[0], trim_end=shed[1])
+
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
     ) -> tuple[Task, Mapping[str, float]]:
@@ -159,7 +180,7 @@ def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offse
         last = first
         while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
             last += 1
-        start, end = _trim(text, int(offsets[first, 0]), int(offsets[last, 1]))
+        start, end = _trim(task, text, offsets[first].tolist(), offsets[last].tolist())
         if start < end:
             label = task.labels[(int(tags[first]) - 1) // 2]
             probability = float(np.exp(chosen[first : last + 1].mean()))
@@ -167,12 +188,25 @@ def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offse
     return spans
 
 
-def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+def _trim(task: Task, text: str, first: tuple[int, int], last: tuple[int, int]) -> tuple[int, int]:
+    """Return the borders of a span from its first to its last token: inside them it sheds characters, never a token."""
+    start, end = first[0], last[1]
+    while start < first[1] - 1 and text[start] in task.trim_start:
+        start += 1
+    while end > max(last[0], start) + 1 and text[end - 1] in task.trim_end:
+        end -= 1
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
     return start, end
+
+
+def _overhang(offsets: NDArray[np.int32], start: int, end: int) -> tuple[int, int]:
+    """Return where the tokens that hold a span's first and last character begin and end."""
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    first, last = np.flatnonzero((starts <= start) & (ends > start)), np.flatnonzero((starts < end) & (ends >= end))
+    return (int(starts[first[0]]) if len(first) else start), (int(ends[last[-1]]) if len(last) else end)
 
 
 def _items(value: object) -> list[dict[str, Any]]:
