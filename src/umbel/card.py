@@ -24,10 +24,11 @@ ALONE = """\
 measured. ECE is the expected calibration error before and after the fitting of temperatures.
 """
 LIMITS = """\
-- Scores are on dev rows; calibration and thresholds were fitted on the same rows, so their figures lean to the good side.
+- Scores are on dev rows. Calibration and thresholds were fitted on the same rows, so their figures lean to the good
+  side.
 - Official test splits were not used.
-- Texts unlike the training data (other domains, languages other than those listed, long documents) are answered too, and
-  less well. A label's probability says how sure the model is among its own labels, not whether the question fits.
+- Texts unlike the training data (other domains, languages other than those listed, long documents) are answered too,
+  and less well. A label's probability says how sure the model is among its own labels, not whether the question fits.
 - Labels carry the judgements of those who annotated the data, their errors and their biases.
 """
 

@@ -54,10 +54,10 @@ class Check:
 
 
 def check(spec: PackSpec, tokenizer: Windows | None = None) -> Check:
-    """Read and check everything a declaration names; token lengths only where a tokenizer is given.
+    r"""Read and check everything a declaration names; token lengths only where a tokenizer is given.
 
         found = check(load_spec("pack.yaml"))
-        print(*found.faults, *found.warnings, sep="\\n")
+        print(*found.faults, *found.warnings, sep="\n")
 
     Raises:
         MissingExtraError: a source needs a package that is not installed.

@@ -147,8 +147,8 @@ def analyze(
     """Answer every task of a pack for each message, reading each message once.
 
     Prints a table per message and at the end what it cost: encodings run, tasks answered, milliseconds. Blank lines are
-    skipped and counted. A row that cannot be answered is told with its line on standard error and does not stop the rest; the
-    exit code is then 1.
+    skipped and counted. A row that cannot be answered is told with its line on standard error and does not stop the
+    rest; the exit code is then 1.
     """
     from umbel import analyze as analysis
     from umbel import messages
@@ -263,9 +263,9 @@ def init(
 def data_check(declaration: Declaration, as_json: Json = False) -> None:
     """Read the data of a pack and say what is wrong with it, each with file and line, before any training.
 
-    Faults keep it from training: missing columns, unknown labels, offsets outside the text, empty texts. Warnings do not:
-    repeated texts, texts of a train file that also stand in a dev file, labels with hardly any rows. Rows by task and label
-    and tokens per row are counted. The exit code is 1 when there are faults.
+    Faults keep it from training: missing columns, unknown labels, offsets outside the text, empty texts. Warnings do
+    not: repeated texts, texts of a train file that also stand in a dev file, labels with hardly any rows. Rows by task
+    and label and tokens per row are counted. The exit code is 1 when there are faults.
     """
     from umbel import tables, terminal
     from umbel.check import check
@@ -299,8 +299,8 @@ def train(
 ) -> None:
     """Train all tasks of a pack together on one backbone and write the pack.
 
-    First shows what each task will see: its rows, how often each is drawn, its share. The state is saved at least once a
-    minute: after a stop of any kind the same command goes on and ends with the same result. Needs the extra `train`.
+    First shows what each task will see: its rows, how often each is drawn, its share. The state is saved at least once
+    a minute: after a stop of any kind the same command goes on and ends with the same result. Needs the extra `train`.
     """
     from umbel import training
     from umbel.terminal import output
@@ -356,7 +356,7 @@ def diff(
     after: Annotated[str, typer.Argument(metavar="B", help="The pack to compare with it.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Compare two packs task by task: dev scores, labels added and removed, settings, and whether bytes are the same."""
+    """Compare two packs task by task: dev scores, labels added and removed, settings, whether bytes are the same."""
     from umbel import tables, terminal
     from umbel.difference import compare
     from umbel.pack import read_pack

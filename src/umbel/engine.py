@@ -1,6 +1,6 @@
 """The runtime's engine: hidden states from embedded tokens, behind one small protocol; OpenVINO builds and runs it.
 
-The graph is built straight from numpy arrays, without torch or onnx. Weights are stored in 16 bits and the arithmetic is
+The graph is built straight from numpy arrays, without torch or onnx. Weights are stored in 16 bits, the arithmetic is
 bfloat16 where the processor has it: on such a processor that is faster than int8 weights, and nearer to fp32 than int8
 activations (docs/log.md). For one padded length a row's result is bit-identical whatever the batch; between
 padded lengths it is not, so callers batch rows of one padded length only. Knows nothing of tasks, text and packs.

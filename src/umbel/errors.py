@@ -1,14 +1,14 @@
 """The exceptions a user can meet. Each says where, what was found, what was expected and what to do.
 
-    UmbelError
-    ├── SpecError        a pack's declaration has faults (all of them, collected)
-    ├── DataError        data rows have faults (all of them, by file and line)
-    ├── InputError       a text, task name or option given at request time is wrong
-    ├── PackError        a pack on disk is damaged, missing, too new or made for another backbone
-    ├── BackboneError    weights are unknown, unreadable or not of a supported architecture
-    ├── DownloadError    weights could not be fetched or failed their hash; a retry may help
-    ├── CacheError       the cache cannot be read or written
-    └── MissingExtraError  an optional dependency is not installed
+UmbelError
+├── SpecError        a pack's declaration has faults (all of them, collected)
+├── DataError        data rows have faults (all of them, by file and line)
+├── InputError       a text, task name or option given at request time is wrong
+├── PackError        a pack on disk is damaged, missing, too new or made for another backbone
+├── BackboneError    weights are unknown, unreadable or not of a supported architecture
+├── DownloadError    weights could not be fetched or failed their hash; a retry may help
+├── CacheError       the cache cannot be read or written
+└── MissingExtraError  an optional dependency is not installed
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Return each task's report: `rows`, `metric`, `score`, all `scores`, `languages` and, for one label, `ece`.
 
-    Every dev file is read once for all its tasks, at most `limit` rows of it, evenly spread; `progress` is told how many
-    rows are done.
+    Every dev file is read once for all its tasks, at most `limit` rows of it, evenly spread; `progress` is told how
+    many rows are done.
     """
     answers: dict[tuple[str, str], _Answers] = {}
     for examples in dev.values():

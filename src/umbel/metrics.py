@@ -1,6 +1,7 @@
 """Scores of predictions against gold answers, in numpy: shares and F1 in percent, correlations times 100.
 
-Knows nothing of tasks and texts. Equal to scikit-learn, scipy and seqeval on the same input (tests/unit/test_metrics.py).
+Knows nothing of tasks and texts. Equal to scikit-learn, scipy and seqeval on the same input
+(tests/unit/test_metrics.py).
 """
 
 from __future__ import annotations

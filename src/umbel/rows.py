@@ -173,7 +173,7 @@ def _hub(source: str, faults: Faults) -> Iterator[Row]:
     _, name, split = source.split(":", 2)
     try:
         rows = datasets.load_dataset(name, split=split)
-    except Exception as error:  # noqa: BLE001 - the library lets errors of many libraries through
+    except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
         faults.add(source, f"cannot be had from the hub ({reason}); save it as a file and name that instead")
         return

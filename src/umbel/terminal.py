@@ -1,6 +1,6 @@
 """Standard output and standard error as terminals or files: consoles, progress bars, error messages, durations.
 
-Knows nothing of models. Progress goes to standard error: as a bar where that is a terminal, else as a line now and then.
+Knows nothing of models. Progress goes to standard error: as a bar where that is a terminal, else as a line at times.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
-from umbel.errors import BackboneError
+from umbel.errors import BackboneError, MissingExtraError
 from umbel.records import Window
 
 if TYPE_CHECKING:
@@ -116,9 +116,12 @@ class Tokenizer:
 
         Raises:
             BackboneError: the file cannot be read, or does not put one special token at either end.
+            MissingExtraError: the tokenizers library is not installed.
         """
-        from tokenizers import Tokenizer as HubLibraryTokenizer  # only these backbones need it
-
+        try:
+            from tokenizers import Tokenizer as HubLibraryTokenizer  # only these backbones need it
+        except ImportError as error:
+            raise MissingExtraError("tokenizers", "hub") from error
         try:
             tokenizer = HubLibraryTokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception

@@ -245,7 +245,7 @@ class TestPacks:
         assert found["tasks"]["sentiment"]["labels_added"] == ["new"]
         shown = run("diff", pack.folder, other.folder).stdout
         assert "tiny 0.1.0 on" in shown
-        assert "81.25" in shown and "80.00" in shown and "-1.25" in shown and "+new, -good" in shown
+        assert all(part in shown for part in ("81.25", "80.00", "-1.25", "+new, -good"))
         back = json.loads(run("diff", other.folder, pack.folder, "--json").stdout)
         assert back["tasks"]["extra"]["state"] == "removed"
 

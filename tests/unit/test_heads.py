@@ -13,7 +13,11 @@ HIDDEN = 24
 def heads_of(count, seed=0):
     random = np.random.default_rng(seed)
     pooled = {
-        f"pooled{n}": {"query": random.normal(size=HIDDEN), "weight": random.normal(size=(n + 2, HIDDEN)), "bias": np.ones(n + 2)}
+        f"pooled{n}": {
+            "query": random.normal(size=HIDDEN),
+            "weight": random.normal(size=(n + 2, HIDDEN)),
+            "bias": np.ones(n + 2),
+        }
         for n in range(count)
     }
     token = {"token": {"weight": random.normal(size=(5, HIDDEN)), "bias": random.normal(size=5)}}

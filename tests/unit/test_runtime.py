@@ -1,6 +1,7 @@
 """The runtime over a small random pack: answers, order, long and odd texts, faults."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_long_texts_are_read_in_windows_and_no_span_leaves_the_text(model):
     spans = model(text)["entities"].spans
     assert model.counters.windows - before > 10
     assert all(text[span.start : span.end] == span.text for span in spans)
-    assert all(first.end <= second.start for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first.end <= second.start for first, second in pairwise(spans))
 
 
 @pytest.mark.parametrize(
@@ -148,5 +149,5 @@ def test_a_pack_of_other_weights_is_refused(folder, tmp_path, monkeypatch):
     pack = write_tiny_pack(tmp_path / "other", folder / "backbone")
     path = pack.folder / MANIFEST
     path.write_text(path.read_text().replace(pack.manifest.backbone.sha256, "0" * 64))
-    with pytest.raises(PackError, match="trained on .* with SHA-256 000"):
+    with pytest.raises(PackError, match=r"trained on .* with SHA-256 000"):
         umbel.load(pack.folder)

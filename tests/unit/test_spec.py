@@ -473,7 +473,7 @@ class TestExample:
 
     def test_it_overwrites_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "pack.yaml").write_text("mine")
-        with pytest.raises(InputError, match="already holds pack.yaml"):
+        with pytest.raises(InputError, match=r"already holds pack\.yaml"):
             write_example(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["pack.yaml"]
 

@@ -48,7 +48,7 @@ class TextClassification:
         values = value if isinstance(value, list) else [value]
         for item in values:
             if not isinstance(item, str | int | bool):
-                raise ValueError(f"found {item!r}, expected a label or a list of labels")  # noqa: TRY004
+                raise ValueError(f"found {item!r}, expected a label or a list of labels")
         return [str(item) for item in values]
 
     def width(self, task: Task) -> int:

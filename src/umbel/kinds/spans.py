@@ -218,7 +218,7 @@ def _items(value: object) -> list[dict[str, Any]]:
 def _span(task: Task, item: dict[str, Any], text: str) -> tuple[int, int, str]:
     start, end, label = item.get("start"), item.get("end"), item.get("label")
     if not isinstance(start, int) or not isinstance(end, int):
-        raise ValueError(f"found {item!r:.60}, expected whole numbers `start` and `end`")  # noqa: TRY004
+        raise ValueError(f"found {item!r:.60}, expected whole numbers `start` and `end`")
     if not 0 <= start < end <= len(text):
         raise ValueError(f"span {start}:{end} lies outside the text of {len(text)} characters or is empty")
     if label not in task.labels:

@@ -1,0 +1,44 @@
+"""Writes requirements/*.txt: the exact versions that pip resolves now for the base, each extra and the tools.
+
+    python scripts/lock.py
+
+Each file adds to the ones before it: `train` holds what training needs beyond the base, `dev` and `bench` what the
+tests and the benchmarks need beyond both.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LOCKS = ("base", "train", "dev", "bench")
+
+
+def resolved(requirements: list[str]) -> dict[str, str]:
+    """Return the version of every distribution that a fresh environment with `requirements` would hold."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
+    found = json.loads(subprocess.run([*command, *requirements], check=True, stdout=subprocess.PIPE).stdout)
+    names = (item["metadata"] for item in found["install"])
+    return {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in names}
+
+
+def main() -> None:
+    """Resolve each file together with the ones before it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], "hatchling", "editables"]
+    locked: dict[str, str] = {}
+    for name in LOCKS:
+        wanted += project["optional-dependencies"].get(name, [])
+        found = resolved(wanted + [f"{key}=={version}" for key, version in locked.items()])
+        new = {key: version for key, version in sorted(found.items()) if key not in locked}
+        lines = "".join(f"{key}=={version}\n" for key, version in new.items())
+        (ROOT / "requirements" / f"{name}.txt").write_text(f"# made by scripts/lock.py\n{lines}")
+        locked |= new
+
+
+if __name__ == "__main__":
+    main()
