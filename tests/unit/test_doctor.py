@@ -68,11 +68,11 @@ def test_a_broken_engine_and_a_missing_package_are_problems_with_remedies(monkey
 
     real = doctor._version
     monkeypatch.setattr(doctor, "import_module", broken)
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "tokenizers" else real(name))
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "sentencepiece" else real(name))
     text = shown(doctor.examine())
     assert "OpenVINO cannot be used: openvino: libtbb.so.12 is missing" in text
     assert "pip install --force-reinstall openvino" in text
-    assert "pip install tokenizers" in text
+    assert "pip install sentencepiece" in text
 
 
 def test_it_works_where_packages_cannot_be_imported() -> None:
