@@ -94,7 +94,7 @@ class TrainSpec(_Settings):
     batch_rows: Count = 64
     max_tokens: Annotated[int, Field(ge=8)] = 192
     learning_rate: Positive = 1e-4
-    head_learning_rate: Positive = 1e-3
+    head_learning_rate: Positive = 5e-3  # heads start from nothing (docs/log.md)
     warm_up: Share = 0.06
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     clip: Positive = 1.0

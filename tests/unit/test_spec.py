@@ -64,7 +64,7 @@ class TestSound:
             "batch_rows": 64,
             "max_tokens": 192,
             "learning_rate": 1e-4,
-            "head_learning_rate": 1e-3,
+            "head_learning_rate": 5e-3,
             "warm_up": 0.06,
             "weight_decay": 0.01,
             "clip": 1.0,
