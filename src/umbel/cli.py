@@ -110,7 +110,7 @@ def root(
         'umbel analyze "这是一个关于AI的多任务处理案例。"',
         "umbel analyze --samples --tasks sentiment,emotions",
         "umbel analyze --file messages.txt --json > answers.jsonl",
-        "cat messages.txt | umbel analyze - --pack my-pack --top 3",
+        "cat messages.txt | umbel analyze - --pack runs/messages/pack --top 3",
     ),
 )
 def analyze(
@@ -163,7 +163,9 @@ def analyze(
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=USING, epilog=_examples("umbel packs", "umbel packs my-pack", "umbel packs --json"))
+@app.command(
+    rich_help_panel=USING, epilog=_examples("umbel packs", "umbel packs runs/messages/pack", "umbel packs --json")
+)
 def packs(
     names: Annotated[
         list[str] | None,
@@ -316,7 +318,10 @@ def train(
 
 @app.command(
     rich_help_panel=MAKING,
-    epilog=_examples("umbel evaluate runs/my-pack", "umbel evaluate base --data packs/base/base.yaml --limit 500"),
+    epilog=_examples(
+        "umbel evaluate runs/messages/pack --data my-pack/pack.yaml",
+        "umbel evaluate base --data packs/base/base.yaml --limit 500",
+    ),
 )
 def evaluate(
     name: PackName,
@@ -350,7 +355,9 @@ def evaluate(
     terminal.show(report, tables.scores_table(report), as_json)
 
 
-@app.command(rich_help_panel=MAKING, epilog=_examples("umbel diff base runs/base", "umbel diff base runs/base --json"))
+@app.command(
+    rich_help_panel=MAKING, epilog=_examples("umbel diff base runs/base/pack", "umbel diff base runs/base/pack --json")
+)
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", help="A pack's folder or name.", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="B", help="The pack to compare with it.", show_default=False)],
