@@ -5,27 +5,33 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin
+PIP := $(RUN)/python -m pip --disable-pip-version-check
+# What is installed is remembered in these files: they are older than a lock or pyproject.toml that has changed.
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
+# More arguments for pytest: make test ARGS="-k calibrate"
+ARGS ?=
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-$(RUN)/python:
-	$(PYTHON) -m venv $(VENV)
+# pip comes last into a new environment, so where it stands the environment is whole.
+$(RUN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV)
 
-$(BASE): requirements/base.txt pyproject.toml | $(RUN)/python
-	$(RUN)/pip install --quiet --disable-pip-version-check -r requirements/base.txt
-	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+$(BASE): requirements/base.txt pyproject.toml | $(RUN)/pip
+	$(PIP) install --quiet -r requirements/base.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements/train.txt requirements/dev.txt $(BASE)
-	$(RUN)/pip install --quiet --disable-pip-version-check -r requirements/train.txt -r requirements/dev.txt
+	$(PIP) install --quiet -r requirements/train.txt -r requirements/dev.txt
 	@touch $@
 
 $(BENCH): requirements/bench.txt $(DEV)
-	$(RUN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	$(PIP) install --quiet -r requirements/bench.txt
 	@touch $@
 
 demo: $(BASE) ## set everything up and analyse the sample messages
@@ -33,19 +39,19 @@ demo: $(BASE) ## set everything up and analyse the sample messages
 	$(RUN)/umbel analyze --samples
 
 test: $(DEV) ## pass all tests
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest $(ARGS)
 
 check: $(DEV) ## lint, types and rules of import
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/lint-imports
+	$(RUN)/lint-imports --no-logo
 
 bench: $(BENCH) ## rerun the benchmarks; each ends with a line of JSON
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(RUN)/python $$script; done
 
-lock: $(DEV) ## resolve the newest versions the project allows into requirements/
+lock: | $(RUN)/pip ## resolve the newest versions the project allows into requirements/
 	$(RUN)/python scripts/lock.py
 
 clean: ## delete what make built; the cache of weights stays
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
