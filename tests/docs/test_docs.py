@@ -19,13 +19,8 @@ BLOCKS = [
     for page in PAGES
     for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.S | re.M))
 ]
-CONSOLE = [
-    (page, line)
-    for page in PAGES
-    for block in re.findall(r"^```console\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
-    for line in block.splitlines()
-    if line.startswith("$ umbel")
-]
+SHOWN = re.compile(r"^(?:\$ |- `)(?:[^`\n]*\| )?(umbel [^`\n]+?)(?:`| > .*)?$", re.M)
+COMMANDS = [(page, line) for page in PAGES for line in SHOWN.findall(page.read_text("utf-8"))]
 
 
 def page(name):
@@ -40,14 +35,14 @@ def test_python_blocks_run(code):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("where", "line"), CONSOLE, ids=[f"{p.name}-{line[2:40]}" for p, line in CONSOLE])
+@pytest.mark.parametrize(("where", "line"), COMMANDS, ids=[f"{p.name}-{line[:40]}" for p, line in COMMANDS])
 def test_commands_and_options_in_documents_exist(where, line):
     reference = page("cli.md")
-    words = re.sub(r'"[^"]*"', "TEXT", line.removeprefix("$ ").partition(" >")[0]).split()
-    name = " ".join(words[: 3 if words[1] in ("data", "models") else 2])
+    words = re.sub(r'"[^"]*"', "TEXT", line).split()
+    name = " ".join(words[: 3 if f"## `{' '.join(words[:3])}`\n" in reference else 2])
     section = reference.partition(f"## `{name}`\n")[2].partition("\n## ")[0]
     assert section, f"{where.name}: {name} is no command"
-    for option in (word for word in words if word.startswith("-") and word != "-"):
+    for option in (word for word in words if word.startswith("-") and word not in ("-", "--help")):
         assert f"`{option}`" in section, f"{where.name}: {name} has no {option}"
 
 
