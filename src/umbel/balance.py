@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-ROUND_ROWS = 4096  # rows sorted by length together; their batches are shuffled
+ROUND_ROWS = 4096  # enough rows to sort by length that little is padded
 
 Row = tuple[str, int]
 
@@ -40,7 +40,7 @@ class Plan:
     """The rows of every round, cut into batches of one length.
 
     `lengths` gives each source's tokens per row. A batch holds at most `batch_rows` rows and, padded, at most
-    `batch_tokens` tokens, but always one row.
+    `batch_tokens` tokens, but always one row. Rows are sorted by length within a round of `round_rows`.
     """
 
     lengths: Mapping[str, NDArray[np.integer]]
@@ -49,11 +49,7 @@ class Plan:
     batch_rows: int
     batch_tokens: int
     seed: int
-
-    @property
-    def round_rows(self) -> int:
-        """The rows of a full round."""
-        return min(ROUND_ROWS, self.rows)
+    round_rows: int = ROUND_ROWS
 
     @property
     def rounds(self) -> int:

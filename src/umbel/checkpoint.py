@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from umbel.errors import InputError
 
 FILE = "checkpoint.safetensors"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_STATE = ("step", "exp_avg", "exp_avg_sq")  # a head counts only the steps that trained it
 
 
 @dataclass
 class Progress:
     """Where a training stands: the next batch of the plan, and what evaluation has said so far.
 
-    `history` holds one record per evaluation; `best` maps a task to its best dev score and the evaluation that gave it;
-    `stopped` lists the tasks that early stopping ended, with the round from which they are left out.
+    `losses` are running means by task; `history` holds one record per evaluation;
+    `best` maps a task to its best dev score and the evaluation that gave it; `stopped` lists the tasks that early
+    stopping ended, with the round from which they are left out.
     """
 
     declaration: str
@@ -34,6 +35,7 @@ class Progress:
     rows: int = 0
     seconds: float = 0.0
     evaluated: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
     stopped: dict[str, int] = field(default_factory=dict)
@@ -46,9 +48,8 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
         if not parameter.requires_grad:
             continue
         tensors[f"model/{name}"] = parameter.detach()
-        for moment in _MOMENTS:
-            if parameter in optimizer.state:
-                tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+        for key in _STATE if parameter in optimizer.state else ():
+            tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
     draft = folder / f"{FILE}.{os.getpid()}.tmp"
     save_file(tensors, draft, {"progress": json.dumps(asdict(progress))})
     os.replace(draft, folder / FILE)
@@ -75,7 +76,6 @@ def restore(folder: Path, declaration: str, model: nn.Module, optimizer: torch.o
             if f"model/{name}" not in names:
                 continue
             parameter.data.copy_(file.get_tensor(f"model/{name}"))
-            if f"{_MOMENTS[0]}/{name}" in names:
-                moments = {moment: file.get_tensor(f"{moment}/{name}") for moment in _MOMENTS}
-                optimizer.state[parameter] = {"step": torch.tensor(float(progress.step)), **moments}
+            if f"{_STATE[0]}/{name}" in names:
+                optimizer.state[parameter] = {key: file.get_tensor(f"{key}/{name}") for key in _STATE}
     return progress

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from umbel import adapters, checkpoint
 from umbel.backbones.bert import BertEncoder
-from umbel.balance import Plan, Row, shares_of
+from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
 from umbel.checkpoint import Progress
 from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
@@ -87,7 +87,6 @@ class Trainer:
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
         self.plan = self._plan()
         self.progress = Progress("")
-        self._losses: dict[str, float] = {}
         self._saved = self._began = time.monotonic()
 
     def run(self) -> MultiTaskModel:
@@ -134,7 +133,9 @@ class Trainer:
         self.progress.seconds += time.monotonic() - began
         rate = self.progress.rows / self.progress.seconds
         left = (1 - fraction) * self.plan.rows / rate
-        self.reporter.stepped(Status(fraction, self.progress.step, self.progress.rows, rate, left, dict(self._losses)))
+        self.reporter.stepped(
+            Status(fraction, self.progress.step, self.progress.rows, rate, left, dict(self.progress.losses))
+        )
 
     def _loss(self, items: Sequence[Item]) -> Tensor:
         """Return the weighted sum of all rows' losses over the number of rows; each row trains the tasks it labels."""
@@ -142,6 +143,7 @@ class Trainer:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
             hidden = self.model.encode(ids, mask)
         total = hidden.new_zeros(())
+        losses_so_far = self.progress.losses
         for name in self.model.heads:
             rows = [row for row, item in enumerate(items) if name in item.golds]
             if not rows or name in self.progress.stopped:
@@ -154,14 +156,19 @@ class Trainer:
             losses = kind.loss(task, logits, stacked)
             total = total + self.weights[name] * losses.sum()
             mean = float(losses.detach().mean())
-            self._losses[name] = 0.95 * self._losses.get(name, mean) + 0.05 * mean
+            losses_so_far[name] = 0.95 * losses_so_far.get(name, mean) + 0.05 * mean
         return total / len(items)
 
     def _evaluate(self) -> None:
         """Score every task on its first dev rows, and stop those that have not improved for `patience` evaluations."""
         scores = self.dev_scores(self.settings.dev_rows)
         number = len(self.progress.history)
-        record = {"step": self.progress.step, "rows": self.progress.rows, "scores": scores, "losses": {**self._losses}}
+        record = {
+            "step": self.progress.step,
+            "rows": self.progress.rows,
+            "scores": scores,
+            "losses": {**self.progress.losses},
+        }
         self.progress.history.append(record)
         for task, score in scores.items():
             best, when = self.progress.best.get(task, (-np.inf, number))
@@ -188,7 +195,9 @@ class Trainer:
         lengths = {s: np.array([len(item.window.ids) for item in items]) for s, items in self.items.items()}
         settings = self.settings
         rows = max(round(settings.epochs * sum(sizes.values())), 1)
-        return Plan(lengths, shares, rows, settings.batch_rows, settings.batch_tokens, settings.seed)
+        between = round(settings.evaluate_every * sum(sizes.values()))  # dev is scored between rounds
+        round_rows = max(min(ROUND_ROWS, rows, between), settings.batch_rows)
+        return Plan(lengths, shares, rows, settings.batch_rows, settings.batch_tokens, settings.seed, round_rows)
 
     def _silent_sources(self) -> set[str]:
         ended = {task for task, since in self.progress.stopped.items() if since <= self.progress.round}

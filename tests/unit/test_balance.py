@@ -1,0 +1,59 @@
+"""The plan: shares, limits of batches, every row in its turn, and nothing but the seed and the round behind it."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from umbel.balance import Plan, shares_of
+
+SIZES = {"big": 400, "small": 25}
+
+
+def plan_of(rows=2000, seed=1, **settings):
+    lengths = {name: np.random.default_rng(len(name)).integers(3, 60, size) for name, size in SIZES.items()}
+    shares = shares_of(SIZES, "square-root")
+    return Plan(lengths, shares, rows, settings.pop("batch_rows", 16), settings.pop("batch_tokens", 512), seed, 500)
+
+
+def test_shares():
+    assert shares_of(SIZES, "size") == {"big": pytest.approx(400 / 425), "small": pytest.approx(25 / 425)}
+    assert shares_of(SIZES, "square-root") == {"big": pytest.approx(0.8), "small": pytest.approx(0.2)}
+    assert shares_of(SIZES, "temperature", 1.0) == shares_of(SIZES, "size")
+    assert shares_of(SIZES, "temperature", 2.0) == shares_of(SIZES, "square-root")
+    assert shares_of(SIZES, "size", 1.0, {"small": 16.0}) == {"big": pytest.approx(0.5), "small": pytest.approx(0.5)}
+
+
+def test_every_source_gets_its_share_and_every_row_its_turn():
+    plan = plan_of()
+    rows = [row for number in range(plan.rounds) for batch in plan.batches(number) for row in batch]
+    assert len(rows) == 2000
+    counts = Counter(rows)
+    assert sum(n for (source, _), n in counts.items() if source == "small") == 400
+    assert {counts["small", index] for index in range(25)} == {16}
+    assert {counts["big", index] for index in range(400)} == {4}
+
+
+def test_batches_keep_their_limits():
+    plan = plan_of(batch_rows=8, batch_tokens=200)
+    for batch in plan.batches(0):
+        longest = max(int(plan.lengths[source][index]) for source, index in batch)
+        assert len(batch) <= 8
+        assert len(batch) == 1 or len(batch) * longest <= 200
+
+
+def test_a_row_longer_than_a_batch_stands_alone():
+    plan = plan_of(batch_tokens=10)
+    assert all(len(batch) == 1 for batch in plan.batches(0) if max(plan.lengths[s][i] for s, i in batch) > 10)
+
+
+def test_a_round_depends_on_the_seed_and_its_number_alone():
+    assert plan_of().batches(2) == plan_of().batches(2)
+    assert plan_of().batches(2) != plan_of(seed=2).batches(2)
+    assert plan_of().batches(1) != plan_of().batches(2)
+
+
+def test_sources_left_out_leave_the_others_rows():
+    plan = plan_of()
+    kept = Counter(row for batch in plan.batches(1, {"small"}) for row in batch)
+    assert kept == Counter(row for batch in plan.batches(1) for row in batch if row[0] == "big")

@@ -1,0 +1,261 @@
+"""Joint training on a small random encoder: it learns, trains just what a row labels, and resumes to the same bits."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_pack import write_tiny_backbone
+
+from umbel import train
+from umbel.catalogue import load_backbone
+from umbel.checkpoint import FILE
+from umbel.data import Data
+from umbel.errors import InputError
+from umbel.records import Example, Task
+from umbel.spec import PackSpec, TaskSpec, TrainSpec
+
+WORDS = ["good", "bad", "Paris", "to", "这"]
+TASKS = {
+    "sentiment": Task("sentiment", "text-classification", ("bad", "good"), metric="accuracy"),
+    "place": Task("place", "token-classification", ("place",), metric="f1"),
+    "amount": Task("amount", "regression", metric="pearson"),
+}
+
+
+class Silent:
+    def __init__(self):
+        self.records = []
+
+    def started(self, plan, data, progress):
+        pass
+
+    def stepped(self, status):
+        pass
+
+    def evaluated(self, record):
+        self.records.append(record)
+
+
+def rows_of(count, seed):
+    random = torch.Generator().manual_seed(seed)
+    rows = []
+    for number in range(count):
+        words = [WORDS[i] for i in torch.randint(0, 5, (6,), generator=random)]
+        words[number % 6] = ("good", "bad")[number % 2]
+        words = [w if w not in ("good", "bad") else ("good", "bad")[number % 2] for w in words]
+        text = " ".join(words)
+        places = tuple((m, m + 5, "place") for m in range(len(text)) if text.startswith("Paris", m))
+        golds = {"sentiment": ("good", "bad")[number % 2]}
+        golds |= {"place": places} if number % 3 else {}
+        golds |= {"amount": float(words.count("to"))} if number % 4 == 0 else {}
+        rows.append(Example(text, golds, f"rows:{number}", "en"))
+    return rows
+
+
+def declared(**settings):
+    given = {
+        "epochs": 6.0,
+        "batch_rows": 16,
+        "learning_rate": 3e-3,
+        "head_learning_rate": 1e-2,
+        "evaluate_every": 2.0,
+        "precision": "float32",
+        "patience": 0,
+    }
+    spec = TrainSpec(**(given | settings))
+    return PackSpec(name="tiny", tasks=tuple(TaskSpec(name=n, kind=t.kind) for n, t in TASKS.items()), train=spec)
+
+
+def data_of(rows=192):
+    return Data(
+        dict(TASKS), {"a": rows_of(rows, 1), "b": rows_of(rows // 2, 2)}, {"a": rows_of(40, 3)}, {"a": 1.0, "b": 1.0}
+    )
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return load_backbone(write_tiny_backbone(tmp_path_factory.mktemp("train") / "backbone"))
+
+
+def trainer_of(backbone, folder, data=None, reporter=None, **settings):
+    return train.Trainer(declared(**settings), data or data_of(), backbone, folder, reporter or Silent())
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def bits_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_easy_tasks_are_learnt(backbone, tmp_path, precision):
+    reporter = Silent()
+    trainer_of(backbone, tmp_path, reporter=reporter, epochs=20.0, precision=precision).run()
+    last = reporter.records[-1]
+    assert last["scores"]["sentiment"] > 95
+    assert last["scores"]["place"] > 90
+    assert last["losses"]["sentiment"] < reporter.records[0]["losses"]["sentiment"]
+
+
+def test_a_row_trains_just_the_tasks_it_labels(backbone, tmp_path):
+    trainer = trainer_of(backbone, tmp_path)
+    items = [replace(item, golds={"sentiment": "good"}) for item in trainer.items["a"][:4]]
+    trainer._loss(items).backward()
+    assert trainer.model.heads["sentiment"].weight.grad.abs().sum() > 0
+    assert trainer.model.heads["place"].weight.grad is None
+    assert trainer.model.heads["amount"].weight.grad is None
+
+
+def test_a_row_is_encoded_once_for_all_its_tasks(backbone, tmp_path, monkeypatch):
+    trainer = trainer_of(backbone, tmp_path)
+    encoded = []
+    encode = trainer.model.encode
+    monkeypatch.setattr(trainer.model, "encode", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
+    trainer._loss(trainer.items["a"][:12])
+    assert encoded == [12]
+
+
+@pytest.mark.parametrize("sharing", ["full", "adapter", "heads"])
+def test_sharing_trains_what_it_says(backbone, tmp_path, sharing):
+    trainer = trainer_of(backbone, tmp_path, sharing=sharing, rank=2, epochs=1.0)
+    before = bits_of(trainer.model)
+    after = bits_of(trainer.run())
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("heads.") for name in changed)
+    assert "encoder.embeddings.word_embeddings.weight" not in changed
+    encoder = {name for name in changed if name.startswith("encoder.")}
+    if sharing == "heads":
+        assert not encoder
+    elif sharing == "adapter":
+        assert encoder
+        assert all(name.endswith((".0.a", ".0.b")) for name in encoder)
+    else:
+        assert "encoder.encoder.layer.0.output.dense.weight" in encoder
+
+
+def test_a_broken_off_training_ends_with_the_same_bits(backbone, tmp_path, monkeypatch):
+    whole = trainer_of(backbone, tmp_path / "whole")
+    expected = bits_of(whole.run())
+    monkeypatch.setattr(train, "SAVE_SECONDS", -1.0)
+    broken = trainer_of(backbone, tmp_path / "broken")
+    step = broken._step
+
+    def failing(rows, fraction):
+        if broken.progress.step == 23:
+            raise KeyboardInterrupt
+        step(rows, fraction)
+
+    broken._step = failing
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    again = trainer_of(backbone, tmp_path / "broken")
+    found = bits_of(again.run())
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert again.progress.history == whole.progress.history
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = sys.argv[3:]
+import torch
+torch.set_num_threads(1)
+from test_train import trainer_of
+from umbel import train
+from umbel.catalogue import load_backbone
+from pathlib import Path
+train.SAVE_SECONDS = -1.0
+trainer = trainer_of(load_backbone(sys.argv[1]), Path(sys.argv[2]))
+step = trainer._step
+def failing(rows, fraction):
+    if trainer.progress.step == 31:
+        os.kill(os.getpid(), signal.SIGKILL)
+    step(rows, fraction)
+trainer._step = failing
+trainer.run()
+"""
+
+
+def test_a_killed_training_ends_with_the_same_bits(tmp_path):
+    folder = write_tiny_backbone(tmp_path / "backbone")
+    expected = bits_of(trainer_of(load_backbone(folder), tmp_path / "whole").run())
+    paths = [str(Path(__file__).parent)]
+    command = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "killed"), *paths]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [FILE]
+    found = bits_of(trainer_of(load_backbone(folder), tmp_path / "killed").run())
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_finished_training_is_not_trained_again(backbone, tmp_path):
+    trainer_of(backbone, tmp_path, epochs=1.0).run()
+    again = trainer_of(backbone, tmp_path, epochs=1.0)
+    again._step = lambda *_: pytest.fail("trained again")
+    again.run()
+
+
+def test_the_state_of_another_declaration_is_refused(backbone, tmp_path):
+    trainer_of(backbone, tmp_path, epochs=1.0).run()
+    with pytest.raises(InputError, match="belongs to another declaration") as caught:
+        trainer_of(backbone, tmp_path, epochs=2.0).run()
+    assert "--restart" in caught.value.hint
+
+
+def test_tasks_that_no_longer_improve_stop_and_the_others_go_on(backbone, tmp_path, monkeypatch):
+    reporter = Silent()
+    trainer = trainer_of(backbone, tmp_path, reporter=reporter, epochs=8.0, evaluate_every=1.0, patience=1)
+    scores = iter({"sentiment": 50.0, "place": float(n), "amount": float(n)} for n in range(100))
+    monkeypatch.setattr(trainer, "dev_scores", lambda limit: next(scores))
+    trainer.run()
+    assert set(trainer.progress.stopped) == {"sentiment"}
+    assert trainer.progress.round == trainer.plan.rounds
+
+
+def test_training_ends_when_every_task_has_stopped(backbone, tmp_path, monkeypatch):
+    trainer = trainer_of(backbone, tmp_path, epochs=50.0, evaluate_every=1.0, patience=1)
+    monkeypatch.setattr(trainer, "dev_scores", lambda limit: dict.fromkeys(TASKS, 1.0))
+    trainer.run()
+    assert trainer.progress.round < trainer.plan.rounds
+
+
+def test_the_rate_rises_and_falls():
+    rates = [train._schedule(n / 100, 0.1) for n in range(101)]
+    assert max(rates) == rates[10] == 1
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+def test_losses_on_a_seed_are_these(backbone, tmp_path):
+    trainer = trainer_of(backbone, tmp_path, data=data_of(64), epochs=2.0)
+    losses = []
+    loss_of = trainer._loss
+
+    def kept(items):
+        loss = loss_of(items)
+        losses.append(loss.item())
+        return loss
+
+    trainer._loss = kept
+    trainer.run()
+    assert losses[0] > losses[-1]
+    again = trainer_of(backbone, tmp_path / "again", data=data_of(64), epochs=2.0)
+    repeated = []
+    loss_again = again._loss
+
+    def kept_again(items):
+        loss = loss_again(items)
+        repeated.append(loss.item())
+        return loss
+
+    again._loss = kept_again
+    again.run()
+    assert repeated == losses
