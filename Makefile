@@ -22,16 +22,16 @@ $(RUN)/pip:
 	$(PYTHON) -m venv --clear $(VENV)
 
 $(BASE): requirements/base.txt pyproject.toml | $(RUN)/pip
-	$(PIP) install --quiet -r requirements/base.txt
-	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(PIP) install -qq -r requirements/base.txt
+	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV): requirements/train.txt requirements/dev.txt $(BASE)
-	$(PIP) install --quiet -r requirements/train.txt -r requirements/dev.txt
+	$(PIP) install -qq -r requirements/train.txt -r requirements/dev.txt
 	@touch $@
 
 $(BENCH): requirements/bench.txt $(DEV)
-	$(PIP) install --quiet -r requirements/bench.txt
+	$(PIP) install -qq -r requirements/bench.txt
 	@touch $@
 
 demo: $(BASE) ## set everything up and analyse the sample messages
