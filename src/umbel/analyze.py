@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,19 +38,24 @@ class Rejected:
 
 @dataclass(frozen=True)
 class View:
-    """How answers are shown: as JSON or tables, and of each task how many of the likeliest labels."""
+    """How answers are shown: as JSON or tables, and of each task how many of the likeliest labels.
+
+    A table leaves out tasks that were trained on other languages than the message's, unless `every` or asked for.
+    """
 
     json: bool = False
     top: int = 0
+    every: bool = False
 
 
 def analyze(model: Model, messages: Messages, tasks: Sequence[str] | None, view: View, rejected: Rejected) -> None:
     """Answer every message in order and end with what it cost."""
     answered = 0
+    foreign = {} if tasks or view.every else {name: task.languages for name, task in model.tasks.items()}
     with RowBar(shown=messages.streamed and not messages.live) as bar:
         for line, outcome in _outcomes(model, messages, tasks):
             if isinstance(outcome, Result):
-                _write(outcome, line, view, bar.results, messages.streamed)
+                _write(outcome, line, view, bar.results, messages.streamed, foreign)
                 answered += 1
             else:
                 rejected(line, outcome.error.message)
@@ -75,12 +80,15 @@ def _outcomes(model: Model, messages: Messages, tasks: Sequence[str] | None) -> 
         yield lines.popleft(), outcome
 
 
-def _write(result: Result, line: int, view: View, console: Console, numbered: bool) -> None:
+def _write(
+    result: Result, line: int, view: View, console: Console, numbered: bool, languages: Mapping[str, Sequence[str]]
+) -> None:
     if view.json:
         sys.stdout.buffer.write(json_line({"line": line} | plain_result(result, view.top or None)))
         sys.stdout.buffer.flush()
     else:
-        console.print(result_table(result, f"line {line}" if numbered else "", view.top))
+        hidden = {name for name in result if languages.get(name) and result.language not in languages[name]}
+        console.print(result_table(result, f"line {line}" if numbered else "", view.top, hidden))
 
 
 def _close(model: Model, messages: Messages, rejected: Rejected, console: Console) -> None:

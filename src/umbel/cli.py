@@ -143,6 +143,9 @@ def analyze(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line: line, text, language, answers by task.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show tasks for other languages than the message's too (JSON: always).")
+    ] = False,
 ) -> None:
     """Answer every task of a pack for each message, reading each message once.
 
@@ -158,7 +161,7 @@ def analyze(
         raise typer.BadParameter("give either messages, or - for standard input, or --file, or --samples")
     rejected = analysis.Rejected()
     with messages.opened(texts or [], file, samples, rejected) as read:
-        analysis.analyze(ready_model(pack), read, _names(tasks), analysis.View(as_json, top), rejected)
+        analysis.analyze(ready_model(pack), read, _names(tasks), analysis.View(as_json, top, every), rejected)
     if rejected.count:
         raise typer.Exit(1)
 

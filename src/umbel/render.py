@@ -6,7 +6,7 @@ become visible signs, so that a text cannot move the cursor or hide itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -57,8 +57,11 @@ def headline(text: str) -> str:
     return f"{visible(text[:HEADLINE])}… ({len(text):,} characters)"
 
 
-def result_table(result: Result, name: str = "", top: int = 0) -> Group:
-    """Draw one message and its answers; `name` says which message it is, `top` how many labels of each task to show."""
+def result_table(result: Result, name: str = "", top: int = 0, hidden: Collection[str] = ()) -> Group:
+    """Draw one message and its answers; `name` says which message it is, `top` how many labels of each task to show.
+
+    The tasks in `hidden` are only counted.
+    """
     title = Text.assemble(*((f"{part}  ", "dim") for part in (name, result.language) if part))
     title.append(headline(result.text), "bold")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
@@ -66,9 +69,12 @@ def result_table(result: Result, name: str = "", top: int = 0) -> Group:
     table.add_column("answer", overflow="fold", min_width=16)
     table.add_column("probability", justify="right", no_wrap=True, min_width=11)
     for task, prediction in result.items():
+        if task in hidden:
+            continue
         for number, row in enumerate(rows_of(prediction, result.text, top)):
             table.add_row("" if number else task, Prose(row.answer), row.probability)
-    return Group(Prose(title), table, Text())
+    rest = Text(f"{len(hidden)} answers of tasks for other languages: --all shows them\n" if hidden else "", "dim")
+    return Group(Prose(title), table, rest)
 
 
 def rows_of(prediction: Prediction, text: str, top: int = 0) -> list[Row]:

@@ -129,3 +129,11 @@ def test_the_closing_line_counts_and_times() -> None:
     assert closing_line(Cost(1200, 21600, 12.5, 1.5)) == (
         "1,200 encodings run, 21,600 tasks answered; encoding 12,500 ms, all heads 1,500 ms"
     )
+
+
+def test_answers_for_other_languages_are_only_counted() -> None:
+    shown = result(a=ScorePrediction(1.0), b=ScorePrediction(2.0), c=ScorePrediction(3.0))
+    text = drawn(result_table(shown, hidden={"b", "c"}))
+    assert "1.00" in text
+    assert "2.00" not in text
+    assert "2 answers of tasks for other languages: --all shows them" in text
