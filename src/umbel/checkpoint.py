@@ -76,6 +76,7 @@ def restore(folder: Path, declaration: str, model: nn.Module, optimizer: torch.o
             if f"model/{name}" not in names:
                 continue
             parameter.data.copy_(file.get_tensor(f"model/{name}"))
-            if f"{_STATE[0]}/{name}" in names:
-                optimizer.state[parameter] = {key: file.get_tensor(f"{key}/{name}") for key in _STATE}
+            state = {key: file.get_tensor(f"{key}/{name}") for key in _STATE if f"{key}/{name}" in names}
+            if state:
+                optimizer.state[parameter] = {"step": torch.tensor(float(progress.step))} | state
     return progress
