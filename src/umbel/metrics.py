@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+LOWER_IS_BETTER = frozenset({"mean-absolute-error"})
+
+
+def better(metric: str, score: float, than: float) -> bool:
+    """Tell whether a score of `metric` is better than another: higher, or lower where it measures an error."""
+    return score < than if metric in LOWER_IS_BETTER else score > than
+
 
 def accuracy(golds: Sequence[Hashable], predicted: Sequence[Hashable]) -> float:
     """Return the share of equal pairs in percent; 0 for no pairs."""
@@ -54,7 +61,16 @@ def pearson(golds: Floats, predicted: Floats) -> float:
     """Return Pearson's correlation times 100; 0 where one side is constant."""
     if len(golds) < 2 or np.ptp(golds) == 0 or np.ptp(predicted) == 0:
         return 0.0
-    return float(100 * np.corrcoef(golds, predicted)[0, 1])
+    return float(np.clip(100 * _direction(golds) @ _direction(predicted), -100, 100))
+
+
+def _direction(values: Floats) -> NDArray[np.float64]:
+    """Return the distances from the mean as a vector of length 1; scaled first, for squares of tiny ones vanish."""
+    scaled = np.asarray(values, np.float64) / np.abs(values).max()
+    distances = scaled - scaled.mean()
+    distances /= max(float(np.abs(distances).max()), np.finfo(float).tiny)
+    direction: NDArray[np.float64] = distances / max(float(np.linalg.norm(distances)), 1.0)
+    return direction
 
 
 def spearman(golds: Floats, predicted: Floats) -> float:

@@ -51,7 +51,6 @@ TAGS = st.lists(
 def test_f1_of_spans(golds, found):
     from seqeval.metrics import f1_score
     from seqeval.metrics.sequence_labeling import get_entities
-    from seqeval.scheme import IOB2  # noqa: F401 - the scheme's module must load
 
     rows = min(len(golds), len(found))
     golds, found = golds[:rows], found[:rows]
@@ -85,3 +84,57 @@ def test_calibration_error():
     assert metrics.calibration_error(confidence, right) == pytest.approx((4 * 0.15 + 2 * 0.1) / 6)
     assert metrics.calibration_error(np.zeros(0), np.zeros(0, bool)) == 0
     assert metrics.calibration_error(np.ones(3), np.ones(3, bool)) == 0
+
+
+@SETTINGS
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=30))
+def test_ties_share_their_rank(pairs):
+    from scipy.stats import spearmanr
+
+    golds, found = (np.array(side, float) for side in zip(*pairs, strict=True))
+    if np.ptp(golds) and np.ptp(found):
+        assert metrics.spearman(golds, found) == pytest.approx(100 * spearmanr(golds, found)[0], abs=1e-9)
+
+
+@SETTINGS
+@given(st.lists(st.tuples(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300)), max_size=20))
+def test_a_correlation_is_always_a_number_from_minus_100_to_100(pairs):
+    golds, found = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
+    for score in (metrics.pearson(golds, found), metrics.spearman(golds, found)):
+        assert -100 <= score <= 100
+
+
+def test_numbers_whose_squares_vanish_still_correlate():
+    tiny = np.array([0.0, 1e-200, 2e-200])
+    assert metrics.pearson(tiny, np.array([1.0, 2.0, 3.0])) == pytest.approx(100)
+
+
+def test_no_answers_score_zero():
+    assert metrics.accuracy([], []) == 0
+    assert metrics.macro_f1([], [], ()) == 0
+    assert metrics.micro([], []) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+
+
+def obvious_calibration_error(confidence, right, bins=15):
+    total = 0.0
+    for number in range(bins):
+        inside = [row for row, value in enumerate(confidence) if number == min(int(value * bins), bins - 1)]
+        if inside:
+            gap = abs(np.mean([confidence[row] for row in inside]) - np.mean([right[row] for row in inside]))
+            total += gap * len(inside) / len(confidence)
+    return total
+
+
+@SETTINGS
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
+def test_calibration_error_equals_the_obvious_one(pairs):
+    confidence, right = zip(*pairs, strict=True)
+    found = metrics.calibration_error(np.array(confidence), np.array(right))
+    assert found == pytest.approx(obvious_calibration_error(confidence, right), abs=1e-9)
+
+
+def test_an_error_is_better_when_lower():
+    assert metrics.better("accuracy", 2.0, 1.0)
+    assert not metrics.better("accuracy", 1.0, 1.0)
+    assert metrics.better("mean-absolute-error", 1.0, 2.0)
+    assert not metrics.better("mean-absolute-error", 2.0, 2.0)
