@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import special
 
-from umbel import calibrate
+from umbel import calibrate, metrics
+
+LOGITS = arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(2, 6)), elements=st.floats(-50, 50))
 
 
 def drawn(rows, temperature, seed=0):
@@ -49,3 +55,66 @@ def test_large_logits_stay_finite():
     assert np.isfinite(calibrate.sigmoid(logits)).all()
     assert calibrate.cross_entropy(logits, np.array([0])) == 0
     assert np.isfinite(calibrate.binary_cross_entropy(logits, np.array([[1.0, 0.0, 1.0]])))
+
+
+@given(LOGITS)
+def test_probabilities_equal_scipy(logits):
+    assert np.allclose(calibrate.softmax(logits), special.softmax(logits, axis=-1), atol=1e-12)
+    assert np.allclose(calibrate.sigmoid(logits), special.expit(logits), atol=1e-12)
+
+
+@given(LOGITS, st.data())
+def test_losses_equal_the_obvious_ones(logits, data):
+    rows, labels = logits.shape
+    golds = np.array(data.draw(st.lists(st.integers(0, labels - 1), min_size=rows, max_size=rows)))
+    obvious = -special.log_softmax(logits, axis=-1)[np.arange(rows), golds].mean()
+    assert calibrate.cross_entropy(logits, golds) == pytest.approx(obvious, abs=1e-9)
+    many = (np.arange(labels) == golds[:, None]).astype(float)
+    obvious = -np.where(many > 0, special.log_expit(logits), special.log_expit(-logits)).mean()
+    assert calibrate.binary_cross_entropy(logits, many) == pytest.approx(obvious, abs=1e-9)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.floats(0.2, 5.0))
+def test_no_other_temperature_has_a_lower_loss(seed, temperature):
+    logits, golds = drawn(60, temperature, seed)
+
+    def loss(divisor):
+        return calibrate.cross_entropy(logits / divisor, golds)
+
+    found = loss(calibrate.fit_temperature(loss))
+    assert found <= min(map(loss, np.geomspace(0.1, 10, 60))) + 1e-4
+
+
+def test_calibration_lowers_the_error():
+    logits, golds = drawn(3000, 3.0)
+    divisor = calibrate.fit_temperature(lambda t: calibrate.cross_entropy(logits / t, golds))
+    before, after = (
+        metrics.calibration_error(p.max(-1), p.argmax(-1) == golds)
+        for p in (calibrate.softmax(logits), calibrate.softmax(logits / divisor))
+    )
+    assert after < before / 3
+
+
+def f1_at(threshold, probabilities, golds):
+    chosen = probabilities >= threshold
+    return metrics.f1((chosen & golds).sum(), chosen.sum(), golds.sum())
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=10, max_size=60))
+def test_no_other_threshold_has_a_better_f1(pairs):
+    probabilities, golds = np.array([p for p, _ in pairs]), np.array([gold for _, gold in pairs])
+    (found,) = calibrate.fit_thresholds(probabilities[:, None], golds[:, None].astype(float))
+    best = max(f1_at(threshold, probabilities, golds) for threshold in np.linspace(0.05, 0.95, 91).round(4))
+    assert f1_at(found, probabilities, golds) == pytest.approx(best)
+
+
+def test_a_label_without_positives_is_given_from_a_half_on():
+    probabilities = np.array([[0.07], [0.2], [0.4]])
+    assert calibrate.fit_thresholds(probabilities, np.zeros((3, 1))).tolist() == [0.5]
+
+
+def test_a_threshold_stands_in_the_middle_between_both_sides():
+    probabilities = np.array([[0.2]] * 20 + [[0.8]] * 20)
+    (found,) = calibrate.fit_thresholds(probabilities, (probabilities > 0.5).astype(float))
+    assert found == pytest.approx(0.5, abs=0.02)

@@ -20,7 +20,7 @@ MANY = replace(ONE, name="topics", multi_label=True, metric="macro-f1")
 SCOPED = replace(ONE, out_of_scope="other")
 OFFSETS = np.zeros((0, 2), np.int32)
 WINDOW = Window(np.zeros(2, np.int32), np.zeros((2, 2), np.int32))
-LOGITS = arrays(np.float32, 3, elements=st.floats(-20, 20, width=32))
+LOGITS = arrays(np.float32, 3, elements=st.integers(-20, 20))
 
 
 def answer(task, logits, language="en"):
@@ -170,9 +170,7 @@ def test_calibration_fits_the_threshold_of_out_of_scope():
     logits, golds = drawn()
     task, _ = KIND.calibrate(SCOPED, logits, golds, ["en"] * 400)
     assert set(task.thresholds) == {"other"}
-    plain, fitted = (
-        [answer(which, row) for row in logits] for which in (replace(task, thresholds={}), task)
-    )
+    plain, fitted = ([answer(which, row) for row in logits] for which in (replace(task, thresholds={}), task))
     labels = [ONE.labels[int(gold)] for gold in golds]
     assert f1_of("other", labels, fitted) >= f1_of("other", labels, plain)
 
@@ -198,7 +196,9 @@ def test_calibration_of_several_labels_fits_their_thresholds():
     task, errors = KIND.calibrate(MANY, list(logits), list(golds), ["en"] * 300)
     assert set(task.thresholds) == set(MANY.labels)
     before, after = (
-        KIND.score(which, [frozenset(np.array(MANY.labels)[row > 0]) for row in golds], [answer(which, r) for r in logits])
+        KIND.score(
+            which, [frozenset(np.array(MANY.labels)[row > 0]) for row in golds], [answer(which, r) for r in logits]
+        )
         for which in (MANY, task)
     )
     assert after["micro-f1"] > 95 > before["micro-f1"]
