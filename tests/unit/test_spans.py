@@ -130,10 +130,7 @@ def test_the_best_allowed_tags_are_found(logits):
     assert sum(logits[token, tag] for token, tag in enumerate(found)) == best
 
 
-@given(
-    st.text(CHARACTERS + " \n", min_size=1, max_size=30),
-    st.data(),
-)
+@given(st.text(CHARACTERS + " \n", min_size=1, max_size=30), st.data())
 def test_whatever_the_logits_spans_are_ordered_apart_and_inside_the_text(text, data):
     place = st.tuples(st.integers(0, len(text)), st.integers(0, 3))
     offsets = sorted((start, min(start + size, len(text))) for start, size in data.draw(st.lists(place, max_size=12)))

@@ -48,7 +48,7 @@ class TokenClassification:
 
     def labels_in(self, value: object) -> Sequence[str]:
         """Return the labels of a cell's spans."""
-        return [str(item["label"]) for item in _items(value) if "label" in item]
+        return [_label(item) for item in _items(value) if "label" in item]
 
     def width(self, task: Task) -> int:
         """Return the number of tags."""
@@ -175,12 +175,13 @@ def _viterbi(logits: Floats) -> NDArray[np.int64]:
 def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offsets: NDArray[np.int32]) -> list[Span]:
     shifted = logits - logits.max(axis=1, keepdims=True)
     chosen = shifted[np.arange(len(tags)), tags] - np.log(np.exp(shifted).sum(axis=1))  # log probability of each tag
-    spans = []
+    spans: list[Span] = []
     for first in np.flatnonzero(tags % 2 == 1).tolist():
         last = first
         while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
             last += 1
-        start, end = _trim(task, text, offsets[first].tolist(), offsets[last].tolist())
+        free = max(int(offsets[first, 0]), spans[-1].end if spans else 0)  # tokens may share a character
+        start, end = _trim(task, text, (free, int(offsets[first, 1])), (int(offsets[last, 0]), int(offsets[last, 1])))
         if start < end:
             label = task.labels[(int(tags[first]) - 1) // 2]
             probability = float(np.exp(chosen[first : last + 1].mean()))
@@ -216,14 +217,22 @@ def _items(value: object) -> list[dict[str, Any]]:
 
 
 def _span(task: Task, item: dict[str, Any], text: str) -> tuple[int, int, str]:
-    start, end, label = item.get("start"), item.get("end"), item.get("label")
+    start, end, label = item.get("start"), item.get("end"), _label(item)
     if not isinstance(start, int) or not isinstance(end, int):
         raise ValueError(f"found {item!r:.60}, expected whole numbers `start` and `end`")
     if not 0 <= start < end <= len(text):
         raise ValueError(f"span {start}:{end} lies outside the text of {len(text)} characters or is empty")
     if label not in task.labels:
-        raise ValueError(f"{label!r} is not a label{suggest(str(label), task.labels)}")
-    return start, end, str(label)
+        raise ValueError(f"{label!r} is not a label{suggest(label, task.labels)}")
+    return start, end, label
+
+
+def _label(item: dict[str, Any]) -> str:
+    """Return a span's label; numbers are named as written."""
+    label = item.get("label")
+    if not isinstance(label, str | int):
+        raise ValueError(f"found {label!r:.60}, expected a label")
+    return str(label)
 
 
 def _error(logits: Floats, golds: NDArray[Any]) -> float:
