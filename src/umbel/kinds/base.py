@@ -7,6 +7,7 @@ torch and imports it there. Third parties register kinds under the entry point g
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
@@ -20,6 +21,8 @@ from umbel.records import Prediction, Task, Window
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 GROUP = "umbel.kinds"
@@ -75,8 +78,14 @@ class Kind(Protocol):
 
 @cache
 def kinds() -> dict[str, Kind]:
-    """Return every kind by name: the built-in ones and those of installed packages."""
-    return {entry.name: entry.load()() for entry in sorted(entry_points(group=GROUP))}
+    """Return every kind by name: the built-in ones and those of installed packages; broken ones are left out."""
+    found: dict[str, Kind] = {}
+    for entry in sorted(entry_points(group=GROUP)):
+        try:
+            found[entry.name] = entry.load()()
+        except Exception as error:  # whatever is wrong with another package must not stop packs that do without it
+            logger.warning("kind %r of %s cannot be loaded: %s", entry.name, entry.value, error)
+    return found
 
 
 def kind_of(name: str) -> Kind:
