@@ -42,8 +42,9 @@ def evaluate(
     many rows are done.
     """
     answers: dict[tuple[str, str], _Answers] = {}
-    for examples in dev.values():
-        for example, predictions in _answered(predictor, spread(examples, limit), only):
+    for file in dev.values():
+        examples = spread(file, limit)
+        for example, predictions in _answered(predictor, examples, only):
             for name, prediction in predictions.items():
                 for language in (ANY_LANGUAGE, example.language):
                     kept = answers.setdefault((name, language), _Answers())
@@ -87,13 +88,14 @@ def _report(task: Task, answers: Mapping[tuple[str, str], _Answers]) -> dict[str
 
 def _calibration(answers: _Answers) -> dict[str, float]:
     pairs = [
-        (prediction.probability, max(prediction.probabilities, key=prediction.probabilities.__getitem__) == gold)
+        (max(prediction.probabilities, key=prediction.probabilities.__getitem__), prediction.probabilities, gold)
         for prediction, gold in zip(answers.predictions, answers.golds, strict=True)
         if isinstance(prediction, LabelPrediction)
     ]
     if not pairs:
         return {}
-    confidence, right = np.array([p for p, _ in pairs]), np.array([r for _, r in pairs], bool)
+    confidence = np.array([probabilities[label] for label, probabilities, _ in pairs])
+    right = np.array([label == gold for label, _, gold in pairs], bool)
     return {"ece": metrics.calibration_error(confidence, right)}
 
 
