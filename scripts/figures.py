@@ -45,17 +45,18 @@ def scores() -> str:
 
 
 def session() -> str:
-    """Return what the command in the README prints, without its timings."""
+    """Return what the command in the README prints, its timings those of this machine."""
     tasks = "service-intent,service-entities,sentiment"
     command = [sys.executable, "-m", "umbel", "analyze", "-t", tasks, COMMAND]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return f"```text\n{printed.strip()}\n```"
+    lines = [line.rstrip() for line in printed.strip().splitlines()]
+    return "\n".join(["```text", *lines, "```"])
 
 
 def bench() -> str:
     """Return the figures of the last benchmark."""
     if not BENCH.exists():
-        return "Not run yet."
+        return "Run `make bench`."
     found = json.loads(BENCH.read_text())
     rows = ["| figure | value |", "|---|---|"]
     rows += [f"| {text} | {found[key]:.2f} |" for key, text in MEANING.items() if found.get(key) is not None]
