@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -42,7 +43,11 @@ class Progress:
 
 
 def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state of model, optimizer and progress to `folder`, replacing the one before at once."""
+    """Write the state of model, optimizer and progress to `folder`, replacing the one before at once.
+
+    Raises:
+        InputError: it cannot be written; the state before is kept.
+    """
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -50,33 +55,49 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
         tensors[f"model/{name}"] = parameter.detach()
         for key in _STATE if parameter in optimizer.state else ():
             tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
-    draft = folder / f"{FILE}.{os.getpid()}.tmp"
-    save_file(tensors, draft, {"progress": json.dumps(asdict(progress))})
-    os.replace(draft, folder / FILE)
+    draft = folder / f"{FILE}.tmp"  # one name: what a kill leaves behind is overwritten
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, draft, {"progress": json.dumps(asdict(progress))})
+        os.replace(draft, folder / FILE)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        hint = "make room and run again to go on from the last save, or choose another --out"
+        raise InputError(f"{folder / FILE}: the training cannot be saved: {error}", hint) from error
 
 
 def restore(folder: Path, declaration: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Load the state in `folder` into model and optimizer, or return the start where there is none.
 
     Raises:
-        InputError: the state is of another declaration.
+        InputError: the state is of another declaration, or cannot be read.
     """
     path = folder / FILE
     if not path.exists():
         return Progress(declaration)
-    with safe_open(path, "pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
-        if progress.declaration != declaration:
-            raise InputError(
-                f"{path}: belongs to another declaration or other data than the one given",
-                "undo the change, choose another --out, or start anew with --restart",
-            )
-        names = set(file.keys())
-        for name, parameter in model.named_parameters():
-            if f"model/{name}" not in names:
-                continue
-            parameter.data.copy_(file.get_tensor(f"model/{name}"))
-            state = {key: file.get_tensor(f"{key}/{name}") for key in _STATE if f"{key}/{name}" in names}
-            if state:
-                optimizer.state[parameter] = {"step": torch.tensor(float(progress.step))} | state
+    try:
+        with safe_open(path, "pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            if progress.declaration == declaration:
+                _load(file, progress, model, optimizer)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}", "start anew with --restart") from error
+    if progress.declaration != declaration:
+        raise InputError(
+            f"{path}: belongs to another declaration or other data than the one given",
+            "undo the change, choose another --out, or start anew with --restart",
+        )
     return progress
+
+
+def _load(file: Any, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copy the file's tensors; one saved without the steps of single parameters counts all steps for each."""
+    names = set(file.keys())
+    for name, parameter in model.named_parameters():
+        if f"model/{name}" not in names:
+            continue
+        parameter.data.copy_(file.get_tensor(f"model/{name}"))
+        state = {key: file.get_tensor(f"{key}/{name}") for key in _STATE if f"{key}/{name}" in names}
+        if state:
+            optimizer.state[parameter] = {"step": torch.tensor(float(progress.step))} | state
