@@ -56,6 +56,11 @@ class Plan:
         """The number of rounds that make up the training."""
         return -(-self.rows // self.round_rows)
 
+    def fraction(self, number: int, part: float) -> float:
+        """Return how much of the training lies before a point of one round, `part` of it done: 0 to 1."""
+        first, last = (min(n * self.round_rows, self.rows) for n in (number, number + 1))
+        return (first + part * (last - first)) / self.rows
+
     def batches(self, number: int, without: Collection[str] = ()) -> list[list[Row]]:
         """Return the batches of one round, leaving out the sources in `without`."""
         rows = [row for source in self.shares if source not in without for row in self._drawn(source, number)]

@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from umbel.balance import Plan, shares_of
 
@@ -57,3 +59,33 @@ def test_sources_left_out_leave_the_others_rows():
     plan = plan_of()
     kept = Counter(row for batch in plan.batches(1, {"small"}) for row in batch)
     assert kept == Counter(row for batch in plan.batches(1) for row in batch if row[0] == "big")
+
+
+def test_the_fraction_counts_rows_so_that_a_short_last_round_counts_little():
+    plan = plan_of(rows=1100)  # rounds of 500, 500 and 100
+    assert plan.rounds == 3
+    assert [plan.fraction(n, 0.0) for n in range(4)] == [0, 500 / 1100, 1000 / 1100, 1]
+    assert plan.fraction(2, 0.5) == pytest.approx(1050 / 1100)
+
+
+def test_rows_come_epoch_by_epoch():
+    plan = plan_of(rows=2000)
+    drawn = [index for number in range(plan.rounds) for source, index in plan._drawn("big", number)]
+    epochs = [sorted(drawn[start : start + 400]) for start in range(0, len(drawn), 400)]
+    assert epochs == [list(range(400))] * 4
+    assert drawn[:400] != drawn[400:800]
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 3000), st.integers(1, 700), st.integers(0, 9), st.integers(1, 40), st.integers(1, 900))
+def test_all_plans_keep_their_promises(rows, round_rows, seed, batch_rows, batch_tokens):
+    base = plan_of()
+    plan = Plan(base.lengths, base.shares, rows, batch_rows, batch_tokens, seed, round_rows)
+    batches = [batch for number in range(plan.rounds) for batch in plan.batches(number)]
+    counts = Counter(source for batch in batches for source, _ in batch)
+    for source, share in plan.shares.items():
+        assert abs(counts[source] - share * rows) <= 1
+    for batch in batches:
+        longest = max(int(plan.lengths[source][index]) for source, index in batch)
+        assert 0 < len(batch) <= batch_rows
+        assert len(batch) == 1 or len(batch) * longest <= batch_tokens
