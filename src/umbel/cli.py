@@ -316,7 +316,8 @@ def train(
         command = f"umbel train {declaration}" + (f" --out {out}" if out else "")
         output().print(f"\nStopped. Go on from the last save with: {command}", soft_wrap=True)
         raise typer.Exit(130) from None
-    output().print(f"the pack is in {pack}; try it: umbel analyze --samples --pack {pack}", soft_wrap=True)
+    if pack:
+        output().print(f"the pack is in {pack}; try it: umbel analyze --samples --pack {pack}", soft_wrap=True)
 
 
 @app.command(

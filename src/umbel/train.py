@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,13 +19,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umbel import adapters, checkpoint
+from umbel import adapters, checkpoint, metrics
 from umbel.backbones.bert import BertEncoder
 from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
 from umbel.checkpoint import Progress
+from umbel.errors import InputError
 from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
 from umbel.model import MultiTaskModel, TrainedPredictor
+from umbel.processes import ALONE, Processes
 from umbel.records import Example, Window
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 45.0  # a kill loses less than a minute
+FULL_BATCHES = 8  # a round holds at least so many, for its last batch may be a small one
 FROZEN = "embeddings.word_embeddings.weight"  # most of the parameters, and rows of rare pieces would only drift
 
 
@@ -72,11 +75,38 @@ class Item:
     golds: Mapping[str, Any]
 
 
-class Trainer:
-    """Trains the tasks of one declaration on one backbone; `run` goes on from the checkpoint in `folder`."""
+class _Silent:
+    """The reporter of the processes that do not lead."""
 
-    def __init__(self, spec: PackSpec, data: Data, backbone: Backbone, folder: Path, reporter: Reporter) -> None:
-        self.spec, self.data, self.backbone, self.folder, self.reporter = spec, data, backbone, folder, reporter
+    def started(self, plan: Plan, data: Data, progress: Progress) -> None:
+        """Say nothing."""
+
+    def stepped(self, status: Status) -> None:
+        """Say nothing."""
+
+    def evaluated(self, record: Mapping[str, Any]) -> None:
+        """Say nothing."""
+
+
+class Trainer:
+    """Trains the tasks of one declaration on one backbone; `run` goes on from the checkpoint in `folder`.
+
+    With several `processes` each takes its share of every batch, and their gradients are summed before the step: the
+    result is that of one process up to rounding. All must see the same `folder`; the first one alone writes and
+    reports, and its losses are those of its own rows.
+    """
+
+    def __init__(
+        self,
+        spec: PackSpec,
+        data: Data,
+        backbone: Backbone,
+        folder: Path,
+        reporter: Reporter,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.spec, self.data, self.backbone, self.folder, self.processes = spec, data, backbone, folder, processes
+        self.reporter = reporter if processes.leads else _Silent()
         self.settings = spec.train
         self.weights = {task.name: task.weight for task in spec.tasks}
         self.precision = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
@@ -87,14 +117,19 @@ class Trainer:
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
         self.plan = self._plan()
         self.progress = Progress("")
-        self._saved = self._began = time.monotonic()
+        self._saved = time.monotonic()
 
     def run(self) -> MultiTaskModel:
-        """Train to the end of the plan and return the model."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Train to the end of the plan and return the model.
+
+        Raises:
+            InputError: the folder holds the state of another training, or cannot be written or shared.
+        """
         self.progress = checkpoint.restore(self.folder, self._declaration(), self.model, self.optimizer)
+        if self.processes.from_leader(self.progress.step) != self.progress.step:
+            raise InputError(f"{self.folder}: not the same folder in all processes", "give one that all of them share")
         self.reporter.started(self.plan, self.data, self.progress)
-        self._saved = self._began = time.monotonic()
+        self._save()  # a folder that cannot be written is told at once
         while self.progress.round < self.plan.rounds and len(self.progress.stopped) < len(self.model.heads):
             self._round()
         if self.progress.batch or not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
@@ -105,7 +140,7 @@ class Trainer:
     def _round(self) -> None:
         batches = self.plan.batches(self.progress.round, self._silent_sources())
         for number in range(self.progress.batch, len(batches)):
-            self._step(batches[number], (self.progress.round + number / len(batches)) / self.plan.rounds)
+            self._step(batches[number], self.plan.fraction(self.progress.round, number / len(batches)))
             self.progress.batch = number + 1
             if time.monotonic() - self._saved > SAVE_SECONDS:
                 self._save()
@@ -119,12 +154,11 @@ class Trainer:
     def _step(self, rows: Sequence[Row], fraction: float) -> None:
         began = time.monotonic()
         self.model.train()
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.progress.step)  # dropout repeats after a resume
+        # Dropout repeats after a resume, and differs between processes.
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.progress.step + (self.processes.rank << 40))
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(fraction, self.settings.warm_up)
-        items = [self.items[source][index] for source, index in rows]
-        loss = self._loss(items)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._learn(self._unstopped(self.items[source][index] for source, index in rows))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -136,6 +170,19 @@ class Trainer:
         self.reporter.stepped(
             Status(fraction, self.progress.step, self.progress.rows, rate, left, dict(self.progress.losses))
         )
+
+    def _unstopped(self, items: Iterable[Item]) -> list[Item]:
+        """Return the items that still train a task."""
+        going = self.model.heads.keys() - self.progress.stopped.keys()
+        return [item for item in items if not going.isdisjoint(item.golds)]
+
+    def _learn(self, items: Sequence[Item]) -> None:
+        """Set the gradients of the loss of all items, each process having read its share."""
+        mine = self.processes.share(items)
+        if mine:
+            loss = self._loss(mine) * (len(mine) / len(items))  # a mean over rows: shares add up to it
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.sum_gradients([each for each in self.model.parameters() if each.requires_grad])
 
     def _loss(self, items: Sequence[Item]) -> Tensor:
         """Return the weighted sum of all rows' losses over the number of rows; each row trains the tasks it labels."""
@@ -160,8 +207,8 @@ class Trainer:
         return total / len(items)
 
     def _evaluate(self) -> None:
-        """Score every task on its first dev rows, and stop those that have not improved for `patience` evaluations."""
-        scores = self.dev_scores(self.settings.dev_rows)
+        """Score every task on some dev rows, and stop those that have not improved for `patience` evaluations."""
+        scores = self.processes.from_leader(self.dev_scores(self.settings.dev_rows) if self.processes.leads else {})
         number = len(self.progress.history)
         record = {
             "step": self.progress.step,
@@ -171,10 +218,10 @@ class Trainer:
         }
         self.progress.history.append(record)
         for task, score in scores.items():
-            best, when = self.progress.best.get(task, (-np.inf, number))
-            if score > best:
+            best = self.progress.best.get(task)
+            if best is None or metrics.better(self.data.tasks[task].metric, score, best[0]):
                 self.progress.best[task] = (score, number)
-            elif self.settings.patience and number - when >= self.settings.patience:
+            elif self.settings.patience and number - best[1] >= self.settings.patience:
                 self.progress.stopped.setdefault(task, self.progress.round)
         self.reporter.evaluated(record)
 
@@ -196,7 +243,7 @@ class Trainer:
         settings = self.settings
         rows = max(round(settings.epochs * sum(sizes.values())), 1)
         between = round(settings.evaluate_every * sum(sizes.values()))  # dev is scored between rounds
-        round_rows = max(min(ROUND_ROWS, rows, between), settings.batch_rows)
+        round_rows = min(ROUND_ROWS, rows, max(between, FULL_BATCHES * settings.batch_rows))
         return Plan(lengths, shares, rows, settings.batch_rows, settings.batch_tokens, settings.seed, round_rows)
 
     def _silent_sources(self) -> set[str]:
@@ -207,7 +254,8 @@ class Trainer:
         return max(self.settings.evaluate_every * sum(map(len, self.items.values())), self.plan.round_rows)
 
     def _save(self) -> None:
-        checkpoint.save(self.folder, self.progress, self.model, self.optimizer)
+        if self.processes.leads:
+            checkpoint.save(self.folder, self.progress, self.model, self.optimizer)
         self._saved = time.monotonic()
 
     def _declaration(self) -> str:
@@ -245,7 +293,7 @@ def _optimizer(model: MultiTaskModel, settings: TrainSpec) -> torch.optim.Optimi
 def _schedule(fraction: float, warm_up: float) -> float:
     """Return the share of the peak learning rate: a linear warm-up, then a cosine to zero."""
     if fraction < warm_up:
-        return max(fraction, 1e-3) / warm_up
+        return min(max(fraction, 1e-3) / warm_up, 1.0)
     return 0.5 * (1 + float(np.cos(np.pi * (fraction - warm_up) / (1 - warm_up))))
 
 

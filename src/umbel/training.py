@@ -6,8 +6,12 @@ is missing.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from umbel.console import training
 from umbel.data import load
@@ -15,6 +19,10 @@ from umbel.errors import InputError, MissingExtraError
 from umbel.loading import backbone_of, ready_backbone
 from umbel.spec import load_spec
 from umbel.terminal import output, spinner
+
+if TYPE_CHECKING:
+    from umbel.processes import Processes
+    from umbel.spec import PackSpec
 
 RUNS = Path("runs")
 PACK = "pack"  # below the training's folder: writing a pack replaces all of its own folder
@@ -32,8 +40,10 @@ def need_torch() -> None:
         raise MissingExtraError("torch", "train") from error
 
 
-def train_pack(declaration: Path, folder: Path | None = None, restart: bool = False) -> Path:
+def train_pack(declaration: Path, folder: Path | None = None, restart: bool = False) -> Path | None:
     """Train the tasks of a declaration, from the last save in `folder` if there is one; return the pack's own.
+
+    Of several processes that torchrun started only the first shows anything, writes, and returns a folder.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -42,13 +52,20 @@ def train_pack(declaration: Path, folder: Path | None = None, restart: bool = Fa
     """
     spec = load_spec(declaration)
     need_torch()
+    from umbel.processes import joined
+
+    with joined() as processes, _one_speaks(processes):
+        return _train(spec, folder or RUNS / spec.name, restart, processes)
+
+
+def _train(spec: PackSpec, folder: Path, restart: bool, processes: Processes) -> Path | None:
     from umbel import checkpoint
     from umbel.publish import publish
     from umbel.train import Trainer
 
-    folder = folder or RUNS / spec.name
-    if restart:
+    if restart and processes.leads:
         _forget(folder / checkpoint.FILE)
+    processes.from_leader(None)  # the others look for a saved state only now
     with spinner(f"reading the data of {spec.name}"):
         data = load(spec)
     backbone = ready_backbone(backbone_of(spec))
@@ -56,10 +73,22 @@ def train_pack(declaration: Path, folder: Path | None = None, restart: bool = Fa
     console.print(f"training {spec.name} {spec.version} on {backbone.name}; saved in {folder}", soft_wrap=True)
     with training(console) as reporter:
         with spinner("cutting the rows into tokens"):
-            trainer = Trainer(spec, data, backbone, folder, reporter)
+            trainer = Trainer(spec, data, backbone, folder, reporter, processes)
         trainer.run()
+    if not processes.leads:
+        return None
     with spinner("calibrating and writing the pack"):
         return publish(trainer, folder / PACK).folder
+
+
+@contextmanager
+def _one_speaks(processes: Processes) -> Iterator[None]:
+    """Keep the processes that do not lead from writing to the terminal that all share."""
+    if processes.leads:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _forget(path: Path) -> None:

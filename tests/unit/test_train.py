@@ -1,12 +1,16 @@
 """Joint training on a small random encoder: it learns, trains just what a row labels, and resumes to the same bits."""
 
+import random
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_pack import write_tiny_backbone
 
 from umbel import train
@@ -14,6 +18,7 @@ from umbel.catalogue import load_backbone
 from umbel.checkpoint import FILE
 from umbel.data import Data
 from umbel.errors import InputError
+from umbel.processes import ALONE
 from umbel.records import Example, Task
 from umbel.spec import PackSpec, TaskSpec, TrainSpec
 
@@ -40,10 +45,10 @@ class Silent:
 
 
 def rows_of(count, seed):
-    random = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     rows = []
     for number in range(count):
-        words = [WORDS[i] for i in torch.randint(0, 5, (6,), generator=random)]
+        words = [WORDS[i] for i in torch.randint(0, 5, (6,), generator=generator)]
         words[number % 6] = ("good", "bad")[number % 2]
         words = [w if w not in ("good", "bad") else ("good", "bad")[number % 2] for w in words]
         text = " ".join(words)
@@ -80,8 +85,8 @@ def backbone(tmp_path_factory):
     return load_backbone(write_tiny_backbone(tmp_path_factory.mktemp("train") / "backbone"))
 
 
-def trainer_of(backbone, folder, data=None, reporter=None, **settings):
-    return train.Trainer(declared(**settings), data or data_of(), backbone, folder, reporter or Silent())
+def trainer_of(backbone, folder, data=None, reporter=None, processes=ALONE, **settings):
+    return train.Trainer(declared(**settings), data or data_of(), backbone, folder, reporter or Silent(), processes)
 
 
 @pytest.fixture(autouse=True)
@@ -163,36 +168,39 @@ def test_a_broken_off_training_ends_with_the_same_bits(backbone, tmp_path, monke
     assert again.progress.history == whole.progress.history
 
 
-KILLED = """
-import os, signal, sys
-sys.path[:0] = sys.argv[3:]
+TRAINED_SLOWLY = """
+import sys, time
+sys.path.insert(0, sys.argv[3])
 import torch
 torch.set_num_threads(1)
-from test_train import trainer_of
+from pathlib import Path
+from test_train import Silent, trainer_of
 from umbel import train
 from umbel.catalogue import load_backbone
-from pathlib import Path
 train.SAVE_SECONDS = -1.0
-trainer = trainer_of(load_backbone(sys.argv[1]), Path(sys.argv[2]))
-step = trainer._step
-def failing(rows, fraction):
-    if trainer.progress.step == 31:
-        os.kill(os.getpid(), signal.SIGKILL)
-    step(rows, fraction)
-trainer._step = failing
-trainer.run()
+reporter = Silent()
+reporter.stepped = lambda status: time.sleep(0.02)
+trainer_of(load_backbone(sys.argv[1]), Path(sys.argv[2]), reporter=reporter).run()
 """
 
 
-def test_a_killed_training_ends_with_the_same_bits(tmp_path):
+def test_a_killed_training_ends_with_the_same_bits_and_scores(tmp_path):
     folder = write_tiny_backbone(tmp_path / "backbone")
-    expected = bits_of(trainer_of(load_backbone(folder), tmp_path / "whole").run())
-    paths = [str(Path(__file__).parent)]
-    command = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "killed"), *paths]
-    assert subprocess.run(command, check=False).returncode == -9
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == [FILE]
-    found = bits_of(trainer_of(load_backbone(folder), tmp_path / "killed").run())
+    whole = trainer_of(load_backbone(folder), tmp_path / "whole")
+    expected = bits_of(whole.run())
+    command = [sys.executable, "-c", TRAINED_SLOWLY, folder, tmp_path / "killed", Path(__file__).parent]
+    process = subprocess.Popen(list(map(str, command)))
+    while not (tmp_path / "killed" / FILE).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.uniform(0.0, 1.0))  # any moment must do, one in the middle of a save as well
+    process.kill()
+    assert process.wait() == -9
+    again = trainer_of(load_backbone(folder), tmp_path / "killed")
+    found = bits_of(again.run())
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert again.progress.history == whole.progress.history
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [FILE]
 
 
 def test_a_finished_training_is_not_trained_again(backbone, tmp_path):
@@ -217,6 +225,76 @@ def test_tasks_that_no_longer_improve_stop_and_the_others_go_on(backbone, tmp_pa
     trainer.run()
     assert set(trainer.progress.stopped) == {"sentiment"}
     assert trainer.progress.round == trainer.plan.rounds
+
+
+def test_a_task_stops_after_as_many_evaluations_as_its_patience(backbone, tmp_path, monkeypatch):
+    trainer = trainer_of(backbone, tmp_path, epochs=7.0, evaluate_every=1.0, patience=3)
+    scores = iter([1.0, 5.0, 4.0, 5.0, 3.0])
+    monkeypatch.setattr(trainer, "dev_scores", lambda limit: {"sentiment": next(scores, 0.0)})
+    trainer.run()
+    assert trainer.progress.best["sentiment"] == (5.0, 1)
+    assert trainer.progress.stopped == {"sentiment": 5}
+
+
+def test_an_error_that_falls_is_an_improvement(backbone, tmp_path, monkeypatch):
+    data = data_of()
+    data.tasks["amount"] = replace(TASKS["amount"], metric="mean-absolute-error")
+    trainer = trainer_of(backbone, tmp_path, data=data, epochs=8.0, evaluate_every=1.0, patience=1)
+    scores = iter({"amount": 9.0 - n, "sentiment": 50.0 + n} for n in range(100))
+    monkeypatch.setattr(trainer, "dev_scores", lambda limit: next(scores))
+    trainer.run()
+    assert not trainer.progress.stopped
+    assert trainer.progress.best["amount"][1] == len(trainer.progress.history) - 1
+
+
+def test_rows_whose_tasks_have_all_stopped_are_left_out_of_batches(backbone, tmp_path, monkeypatch):
+    trainer = trainer_of(backbone, tmp_path)  # its files mix rows of several tasks
+    trainer.progress.stopped["sentiment"] = 0
+    only = [("a", row) for row, item in enumerate(trainer.items["a"]) if set(item.golds) == {"sentiment"}]
+    mixed = [("a", row) for row, item in enumerate(trainer.items["a"]) if "place" in item.golds]
+    before, encoded = bits_of(trainer.model), []
+    encode = trainer.model.encode
+    monkeypatch.setattr(trainer.model, "encode", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
+    trainer._step(only[:3], 0.5)
+    assert encoded == []
+    assert all(torch.equal(before[name], value) for name, value in bits_of(trainer.model).items())
+    trainer._step(only[:3] + mixed[:5], 0.5)
+    assert encoded == [5]
+    after = bits_of(trainer.model)
+    assert torch.equal(before["heads.sentiment.weight"], after["heads.sentiment.weight"])
+    assert not torch.equal(before["heads.place.weight"], after["heads.place.weight"])
+
+
+def test_a_source_is_left_out_when_all_its_tasks_have_stopped(backbone, tmp_path):
+    data = data_of()
+    data.train["b"] = [replace(row, golds={"amount": 1.0}) for row in data.train["b"]]
+    trainer = trainer_of(backbone, tmp_path, data=data)
+    assert trainer._silent_sources() == set()
+    trainer.progress.stopped["amount"] = 1
+    assert trainer._silent_sources() == set()  # the round in which it stopped is as it was planned
+    trainer.progress.round = 1
+    assert trainer._silent_sources() == {"b"}
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(backbone, tmp_path):
+    (tmp_path / "file").write_text("")
+    trainer = trainer_of(backbone, tmp_path / "file")
+    trainer._step = lambda *_: pytest.fail("trained")
+    with pytest.raises(InputError, match="the training cannot be saved"):
+        trainer.run()
+
+
+def test_dev_is_scored_as_often_as_declared_even_on_few_rows(backbone, tmp_path):
+    reporter = Silent()
+    data = data_of(64)
+    trainer_of(backbone, tmp_path, data=data, reporter=reporter, epochs=8.0, evaluate_every=1.0, batch_rows=8).run()
+    assert len(reporter.records) == 8
+    assert [record["rows"] for record in reporter.records] == [96 * (n + 1) for n in range(8)]
+
+
+@given(st.floats(0, 1), st.floats(0, 0.99))
+def test_the_rate_never_leaves_its_bounds(fraction, warm_up):
+    assert 0 <= train._schedule(fraction, warm_up) <= 1
 
 
 def test_training_ends_when_every_task_has_stopped(backbone, tmp_path, monkeypatch):
