@@ -271,6 +271,7 @@ def _save(draft: Path, name: str, tensors: Tensors) -> File:
         save_file({key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}, path)
     except SafetensorError as error:  # the library's own error, for instance on a full disk
         raise OSError(str(error)) from error
+    path.chmod(0o644)  # the library keeps files to their owner; a pack is read by others, too
     return File(file=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
