@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. Needs Python 3.11 and a package index; all else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench lowest lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -10,6 +10,7 @@ PIP := $(RUN)/python -m pip --disable-pip-version-check
 BASE := $(VENV)/.base
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
+LOWEST := $(VENV)/lowest
 # More arguments for pytest: make test ARGS="-k calibrate"
 ARGS ?=
 
@@ -49,6 +50,15 @@ check: $(DEV) ## lint, types and rules of import
 
 bench: $(BENCH) ## rerun the benchmarks; each ends with a line of JSON
 	@set -e; for script in bench/[a-z]*.py; do echo "== $$script"; $(RUN)/python $$script; done
+
+# The reference libraries want newer versions than Umbel does, so what they test is left out.
+lowest: | $(RUN)/pip ## pass the unit and property tests with the oldest libraries allowed
+	rm -rf $(LOWEST)
+	$(RUN)/python -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install -qq --no-deps -r requirements/dev.txt -r requirements/train.txt
+	$(LOWEST)/bin/pip install -qq -r requirements/lowest.txt hatchling editables
+	$(LOWEST)/bin/pip install -qq --no-deps --no-build-isolation .
+	$(LOWEST)/bin/python -m pytest tests/unit tests/property
 
 lock: | $(RUN)/pip ## resolve the newest versions the project allows into requirements/
 	$(RUN)/python scripts/lock.py

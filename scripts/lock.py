@@ -3,7 +3,8 @@
     python scripts/lock.py
 
 Each file adds to the ones before it: `train` holds what training needs beyond the base, `dev` and `bench` what the
-tests and the benchmarks need beyond both.
+tests and the benchmarks need beyond both. `base` holds the build tools too, with which make installs umbel itself.
+`lowest` holds the oldest versions of the base that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -12,32 +13,40 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LOCKS = ("base", "train", "dev", "bench")
+BUILD = ("hatchling", "editables")
 
 
 def resolved(requirements: list[str]) -> dict[str, str]:
     """Return the version of every distribution that a fresh environment with `requirements` would hold."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
+    command = [sys.executable, "-m", "pip", "install", "-qq", "--dry-run", "--ignore-installed", "--report", "-"]
     found = json.loads(subprocess.run([*command, *requirements], check=True, stdout=subprocess.PIPE).stdout)
     names = (item["metadata"] for item in found["install"])
     return {item["name"].lower().replace("_", "-"): item["version"].partition("+")[0] for item in names}
 
 
+def write(name: str, versions: Mapping[str, str]) -> None:
+    """Write one file, a distribution a line."""
+    lines = "".join(f"{key}=={version}\n" for key, version in sorted(versions.items()))
+    (ROOT / "requirements" / f"{name}.txt").write_text(f"# made by scripts/lock.py\n{lines}")
+
+
 def main() -> None:
     """Resolve each file together with the ones before it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], "hatchling", "editables"]
+    base: list[str] = project["dependencies"]
+    wanted = [*base, *BUILD]
     locked: dict[str, str] = {}
     for name in LOCKS:
         wanted += project["optional-dependencies"].get(name, [])
         found = resolved(wanted + [f"{key}=={version}" for key, version in locked.items()])
-        new = {key: version for key, version in sorted(found.items()) if key not in locked}
-        lines = "".join(f"{key}=={version}\n" for key, version in new.items())
-        (ROOT / "requirements" / f"{name}.txt").write_text(f"# made by scripts/lock.py\n{lines}")
-        locked |= new
+        write(name, {key: version for key, version in found.items() if key not in locked})
+        locked = found
+    write("lowest", resolved([requirement.replace(">=", "==") for requirement in base]))
 
 
 if __name__ == "__main__":
