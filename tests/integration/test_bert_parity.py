@@ -94,13 +94,9 @@ def test_the_longest_text_fits(saved: Saved) -> None:
         assert (encoder(ids, torch.ones_like(ids, dtype=torch.bool)) - expected).abs().max() <= BOUND
 
 
-def test_the_default_backbone_equals_transformers() -> None:
-    """On the real weights, where the cache has them."""
-    from umbel.catalogue import DEFAULT, installed
-
-    if DEFAULT not in installed():
-        pytest.skip(f"{DEFAULT} is not in the cache: umbel models pull {DEFAULT}")
-    backbone = load_backbone()
+def test_the_default_backbone_equals_transformers(default_backbone: str) -> None:
+    """On the real weights."""
+    backbone = load_backbone(default_backbone)
     shape = backbone.shape
     config = transformers.BertConfig(
         vocab_size=shape.vocabulary,
