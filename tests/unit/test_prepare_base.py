@@ -6,22 +6,17 @@ import gzip
 import hashlib
 import io
 import json
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import archives
+import news
+import prepare
 import pytest
 
 from umbel.check import text_key
 from umbel.errors import DataError, DownloadError
-
-PACK = Path(__file__).parents[2] / "packs" / "base"
-sys.path.insert(0, str(PACK))  # the pack's folder is no package
-
-import archives
-import news
-import prepare
 
 COLUMN_VALUES = {"emotions": ["joy"], "entities": [], "slots": [], "aspect_terms": [], "domains": [], "intents": []}
 
