@@ -59,6 +59,8 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, draft, {"progress": json.dumps(asdict(progress))})
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())  # else a power cut could leave the new name on nothing
         os.replace(draft, folder / FILE)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):

@@ -126,7 +126,7 @@ def test_a_full_disk_is_told_and_the_state_before_is_kept(tmp_path, monkeypatch)
     kept = stepped()
     save(tmp_path, Progress("declared", step=1), *kept)
 
-    def full(tensors, path, metadata):
+    def full(tensors, path, metadata):  # half of it fits
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
