@@ -92,8 +92,8 @@ class Trainer:
     """Trains the tasks of one declaration on one backbone; `run` goes on from the checkpoint in `folder`.
 
     With several `processes` each takes its share of every batch, and their gradients are summed before the step: the
-    result is that of one process up to rounding. All must see the same `folder`; the first one alone writes and
-    reports, and its losses are those of its own rows.
+    result is that of one process up to rounding, and dropout. All must see the same `folder`; the first one alone
+    writes and reports, and its losses are those of its own rows.
     """
 
     def __init__(
@@ -159,8 +159,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(fraction, self.settings.warm_up)
         self._learn(self._unstopped(self.items[source][index] for source, index in rows))
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
+        length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        if length.isfinite():
+            self.optimizer.step()
+        else:  # one such update would spoil every weight it reaches for good
+            logger.warning("step %d: the gradient is not finite; its batch is left out", self.progress.step)
         self.optimizer.zero_grad()
         self.progress.step += 1
         self.progress.rows += len(rows)

@@ -265,6 +265,18 @@ def test_rows_whose_tasks_have_all_stopped_are_left_out_of_batches(backbone, tmp
     assert not torch.equal(before["heads.place.weight"], after["heads.place.weight"])
 
 
+def test_a_gradient_that_is_not_finite_changes_nothing(backbone, tmp_path, monkeypatch, caplog):
+    trainer = trainer_of(backbone, tmp_path)
+    before, loss_of = bits_of(trainer.model), trainer._loss
+    monkeypatch.setattr(trainer, "_loss", lambda items: loss_of(items) * float("nan"))
+    trainer._step([("a", row) for row in range(4)], 0.5)
+    assert "step 0: the gradient is not finite; its batch is left out" in caplog.text
+    assert all(torch.equal(before[name], value) for name, value in bits_of(trainer.model).items())
+    monkeypatch.undo()
+    trainer._step([("a", row) for row in range(4)], 0.5)
+    assert not torch.equal(before["heads.sentiment.weight"], trainer.model.heads["sentiment"].weight)
+
+
 def test_a_source_is_left_out_when_all_its_tasks_have_stopped(backbone, tmp_path):
     data = data_of()
     data.train["b"] = [replace(row, golds={"amount": 1.0}) for row in data.train["b"]]
