@@ -9,7 +9,6 @@ import pytest
 
 from umbel import errors
 from umbel.kinds.base import kinds
-from umbel.pack import shipped
 from umbel.spec import DataSpec, MixingSpec, PackSpec, TaskSpec, TrainSpec
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +27,6 @@ def page(name):
 
 
 @pytest.mark.integration
-@pytest.mark.skipif("base" not in shipped(), reason="the shipped pack is not in this checkout")
 @pytest.mark.parametrize("code", BLOCKS)
 def test_python_blocks_run(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
@@ -48,8 +46,6 @@ def test_commands_and_options_in_documents_exist(where, line):
 
 @pytest.mark.parametrize("script", ["reference.py", "figures.py"])
 def test_generated_parts_are_up_to_date(script):
-    if script == "figures.py" and "base" not in shipped():
-        pytest.skip("the shipped pack is not in this checkout")
     done = subprocess.run([sys.executable, ROOT / "scripts" / script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -76,5 +72,5 @@ def test_every_setting_is_documented():
 @pytest.mark.parametrize("where", PAGES, ids=lambda found: str(found.relative_to(ROOT)))
 def test_links_lead_somewhere(where):
     for target in re.findall(r"\]\(([^)#]+)\)", where.read_text("utf-8")):
-        if "://" not in target and not ("packs/base" in target and "base" not in shipped()):
+        if "://" not in target:
             assert (where.parent / target).exists(), target

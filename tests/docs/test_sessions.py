@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from umbel.pack import shipped
-
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.S | re.M)
@@ -71,7 +69,6 @@ SESSIONS = {tuple(steps(page)): page.relative_to(ROOT).as_posix() for page in re
 
 
 @pytest.mark.integration
-@pytest.mark.skipif("base" not in shipped(), reason="the shipped pack is not in this checkout")
 @pytest.mark.usefixtures("default_backbone")
 @pytest.mark.parametrize("session", [pytest.param(found, id=name) for found, name in SESSIONS.items() if found])
 def test_a_session_runs_as_shown(session: tuple[File | Command, ...], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import prepare
 import pytest
 
 from umbel.check import check
-from umbel.pack import read_pack, shipped
+from umbel.pack import read_pack
 from umbel.scoring import runtime_predictor, score
 from umbel.spec import PackSpec, load_spec
 
@@ -44,7 +44,6 @@ def test_no_set_is_used_that_may_not_be(data_folder: Path) -> None:
     assert {name: classes[name] for name in prepare.SETS if classes[name] not in MAY_SHIP} == {}
 
 
-@pytest.mark.skipif("base" not in shipped(), reason="the shipped pack is not in this checkout")
 @pytest.mark.usefixtures("default_backbone")
 def test_the_runtime_scores_what_the_card_says(spec: PackSpec) -> None:
     import umbel

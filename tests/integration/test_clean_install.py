@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from umbel.pack import SHIPPED, shipped
+from umbel.pack import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 LIMIT_MB = 350
@@ -69,7 +69,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if Path(name).suffix in PICKLES} == set()
 
 
-@pytest.mark.skipif("base" not in shipped(), reason="the shipped pack is not in this checkout")
 def test_the_wheel_carries_the_shipped_pack(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         for path in (path for path in (SHIPPED / "base").rglob("*") if path.is_file()):
@@ -92,12 +91,11 @@ def test_the_command_line_stands_up(environment: tuple[Path, float], tmp_path: P
     programs, _ = environment
     assert "analyze" in run(programs / "umbel", "--help", folder=tmp_path)
     listed = json.loads(run(programs / "umbel", "packs", "--json", folder=tmp_path))
-    assert list(listed) == shipped()
+    assert "base" in listed
     run(programs / "umbel", "init", "example", folder=tmp_path)
     run(programs / "umbel", "data", "check", "example/pack.yaml", folder=tmp_path, UMBEL_CACHE=str(tmp_path / "cache"))
 
 
-@pytest.mark.skipif("base" not in shipped(), reason="the shipped pack is not in this checkout")
 @pytest.mark.usefixtures("default_backbone")
 def test_the_shipped_pack_answers_the_samples(environment: tuple[Path, float], tmp_path: Path) -> None:
     programs, _ = environment
