@@ -1,7 +1,7 @@
 """Finds the URL of one file of a project on the package indexes that pip is set to use.
 
 Knows nothing of backbones or caches. Speaks the simple API, as JSON (PEP 691) where the index has it, else as HTML
-(PEP 503), over HTTP or from a folder (`file:`). Only this module names an index, pip's own default.
+(PEP 503), over HTTP or from a folder (`file:`). Where none is set, pip knows the public one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 from umbel.download import OFFLINE_HINT, Client, redact, refuse_if_final
 from umbel.errors import DownloadError
 
-DEFAULT_INDEX = "https://pypi.org/simple"
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.1"
 _SECTIONS = ("global", "download")  # the later one wins, as in `pip download`
 
@@ -45,9 +44,23 @@ def index_settings() -> IndexSettings:
         found = (value for variable in variables if (value := environment.get(variable)))
         return next(found, configured.get(name, ""))
 
-    first = setting("index-url", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL") or DEFAULT_INDEX
+    first = setting("index-url", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL") or _public_index()
     others = setting("extra-index-url", "PIP_EXTRA_INDEX_URL", "UV_EXTRA_INDEX_URL").split()
     return IndexSettings((first, *others), setting("cert", "PIP_CERT") or None)
+
+
+def _public_index() -> str:
+    """Return the index that pip asks when it is told of none.
+
+    Raises:
+        DownloadError: pip is not installed.
+    """
+    try:
+        from pip._internal.models.index import PyPI
+    except ImportError as error:
+        message = "no package index is set, and pip, which knows the public one, is not installed"
+        raise DownloadError(message, "set PIP_INDEX_URL to an index, or install pip") from error
+    return str(PyPI.simple_url)
 
 
 def _pip_configuration() -> dict[str, str]:

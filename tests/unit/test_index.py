@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from file_server import FileServer, serve
 from umbel import index
 from umbel.download import Client
 from umbel.errors import DownloadError
-from umbel.index import DEFAULT_INDEX, IndexSettings, index_settings, locate
+from umbel.index import IndexSettings, index_settings, locate
 
 VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
 WHEEL = "thing-1.0-py3-none-any.whl"
@@ -92,12 +93,16 @@ def test_a_page_that_is_no_list_is_told(server: FileServer, body: str) -> None:
 
 @pytest.mark.usefixtures("bare")
 def test_without_settings_it_is_pips_default() -> None:
-    assert index_settings() == IndexSettings((DEFAULT_INDEX,))
-
-
-def test_the_default_is_that_of_pip() -> None:
     models = pytest.importorskip("pip._internal.models.index", reason="pip is not installed here")
-    assert models.PyPI.simple_url == DEFAULT_INDEX
+    assert index_settings() == IndexSettings((models.PyPI.simple_url,))
+
+
+@pytest.mark.usefixtures("bare")
+def test_without_settings_and_pip_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pip._internal.models.index", None)
+    with pytest.raises(DownloadError, match="no package index is set") as caught:
+        index_settings()
+    assert "PIP_INDEX_URL" in caught.value.hint
 
 
 @pytest.mark.usefixtures("bare")
