@@ -53,6 +53,8 @@ class OpenVinoEngine:
         settings: dict[Any, Any] = {
             hints.inference_precision: ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
             hints.performance_mode: hints.PerformanceMode.LATENCY,
+            hints.enable_hyper_threading: True,
+            hints.enable_cpu_pinning: False,  # on a shared machine a pinned thread waits for whoever has its core
             properties.num_streams: 1,
             properties.inference_num_threads: threads or len(os.sched_getaffinity(0)),
         }
