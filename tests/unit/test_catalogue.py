@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from file_server import FileServer, serve
 
-from umbel import catalogue, download, index, sources
+from umbel import catalogue, download, sources
 from umbel.catalogue import CATALOGUE, DEFAULT, installed, load_backbone, pull, remove, verify
 from umbel.errors import BackboneError, CacheError, DownloadError
 from umbel.index import IndexSettings
@@ -264,4 +264,3 @@ def test_every_entry_is_complete_and_can_be_found() -> None:
         assert len(entry.sha256) == len(entry.source.sha256) == 64
         assert entry.source.filename.startswith(f"{entry.source.project}-{entry.source.version}-")
         assert entry.licence
-    assert index.DEFAULT_INDEX.startswith("https://")
