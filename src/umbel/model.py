@@ -132,6 +132,30 @@ class TrainedPredictor:
 
 
 @torch.no_grad()
+def window_logits(
+    model: MultiTaskModel,
+    windows: Sequence[Window],
+    tasks: Sequence[str],
+    precision: torch.dtype = torch.float32,
+    batch_tokens: int = 4096,
+) -> list[dict[str, Floats]]:
+    """Return the logits of every window by task: `[width]`, or `[tokens, width]` for kinds of tokens.
+
+    The model is left in evaluation mode.
+    """
+    model.eval()
+    found: list[dict[str, Floats]] = [{} for _ in windows]
+    for batch in _of_like_length(windows, batch_tokens):
+        ids, mask = model.pad_windows([windows[place] for place in batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            hidden = model.encode(ids, mask)
+        by_task = {task: model.logits(task, hidden, mask).numpy() for task in tasks}
+        for row, place in enumerate(batch):
+            length = len(windows[place].ids)
+            found[place] = {task: _cut(model.tasks[task], by_task[task][row], length) for task in tasks}
+    return found
+
+
 def merged_logits(
     model: MultiTaskModel,
     tokenizer: Tokenizer,
@@ -141,20 +165,10 @@ def merged_logits(
     precision: torch.dtype = torch.float32,
 ) -> tuple[list[dict[str, Floats]], list[Reading]]:
     """Return each text's merged logits by task, and how it was read; the model is left in evaluation mode."""
-    model.eval()
     readings = [Reading(windows) for windows in tokenizer.windows_many(texts)]
-    parts = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
-    parts.sort(key=lambda part: len(readings[part[0]].windows[part[1]].ids))
-    raw: dict[tuple[int, int], dict[str, Floats]] = {}
-    for batch in _batches(parts, readings, batch_tokens):
-        ids, mask = model.pad_windows([readings[text].windows[part] for text, part in batch])
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-            hidden = model.encode(ids, mask)
-        by_task = {task: model.logits(task, hidden, mask).numpy() for task in tasks}
-        for row, (text, part) in enumerate(batch):
-            length = len(readings[text].windows[part].ids)
-            raw[text, part] = {task: _cut(model.tasks[task], by_task[task][row], length) for task in tasks}
-    return [_merge(model.tasks, raw, number, reading, tasks) for number, reading in enumerate(readings)], readings
+    windows = [window for reading in readings for window in reading.windows]
+    raw = iter(window_logits(model, windows, tasks, precision, batch_tokens))
+    return [_merge(model.tasks, [next(raw) for _ in r.windows], r.windows, tasks) for r in readings], readings
 
 
 def _cut(task: Task, logits: Floats, length: int) -> Floats:
@@ -162,27 +176,20 @@ def _cut(task: Task, logits: Floats, length: int) -> Floats:
 
 
 def _merge(
-    tasks: Mapping[str, Task],
-    raw: Mapping[tuple[int, int], dict[str, Floats]],
-    text: int,
-    reading: Reading,
-    names: Iterable[str],
+    tasks: Mapping[str, Task], parts: Sequence[Mapping[str, Floats]], windows: Sequence[Window], names: Iterable[str]
 ) -> dict[str, Floats]:
-    parts = [raw[text, part] for part in range(len(reading.windows))]
     return {
-        name: kind_of(tasks[name].kind).merge(tasks[name], [part[name] for part in parts], reading.windows)
-        for name in names
+        name: kind_of(tasks[name].kind).merge(tasks[name], [part[name] for part in parts], windows) for name in names
     }
 
 
-def _batches(
-    parts: Sequence[tuple[int, int]], readings: Sequence[Reading], batch_tokens: int
-) -> Iterable[list[tuple[int, int]]]:
-    batch: list[tuple[int, int]] = []
-    for text, part in parts:
-        if batch and (len(batch) + 1) * len(readings[text].windows[part].ids) > batch_tokens:
+def _of_like_length(windows: Sequence[Window], batch_tokens: int) -> Iterable[list[int]]:
+    """Yield the places of windows in batches of at most `batch_tokens` tokens, padding counted."""
+    batch: list[int] = []
+    for place in sorted(range(len(windows)), key=lambda place: len(windows[place].ids)):
+        if batch and (len(batch) + 1) * len(windows[place].ids) > batch_tokens:
             yield batch
             batch = []
-        batch.append((text, part))
+        batch.append(place)
     if batch:
         yield batch

@@ -55,6 +55,7 @@ class Entry:
     sha256: str
     size: int
     source: Wheel
+    prefix: str = ""
 
 
 def path_of(entry: Entry) -> Path:

@@ -105,6 +105,8 @@ class TrainSpec(_Settings):
     dev_rows: Count = 500
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     seed: Annotated[int, Field(ge=0)] = 1
+    teachers: str = ""  # folder of what tasks trained alone say of their rows (`umbel train --teach`)
+    keep_vectors: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # weight of keeping the backbone's vectors
 
 
 class PackSpec(_Settings):

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,12 +23,14 @@ from umbel import adapters, checkpoint, metrics
 from umbel.backbones.bert import BertEncoder
 from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
 from umbel.checkpoint import Progress
+from umbel.distil import read_teacher, write_teacher
 from umbel.errors import InputError
 from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
-from umbel.model import MultiTaskModel, TrainedPredictor
+from umbel.model import MultiTaskModel, TrainedPredictor, window_logits
 from umbel.processes import ALONE, Processes
-from umbel.records import Example, Window
+from umbel.records import Example, Task, Window
+from umbel.vectors import VectorTeacher
 
 if TYPE_CHECKING:
     from umbel.data import Data
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 45.0  # a kill loses less than a minute
+VECTOR_STEPS = 3  # vectors are compared at every third step, for three of them
 FULL_BATCHES = 8  # a round holds at least so many, for its last batch may be a small one
 FROZEN = "embeddings.word_embeddings.weight"  # most of the parameters, and rows of rare pieces would only drift
 
@@ -69,10 +72,11 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """A row as it is trained on: its first window (all of them would repeat its labels) and its golds."""
+    """A row as it is trained on: its first window (all would repeat its labels), its golds and its teachers' logits."""
 
     window: Window
     golds: Mapping[str, Any]
+    taught: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class _Silent:
@@ -115,6 +119,9 @@ class Trainer:
         self.model = MultiTaskModel(encoder, data.tasks, backbone.tokenizer.pad, self.settings.dropout)
         self.optimizer = _optimizer(self.model, self.settings)
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
+        if self.settings.teachers:
+            self._be_taught(spec.folder / self.settings.teachers)
+        self.vectors = VectorTeacher(backbone) if self.settings.keep_vectors else None
         self.plan = self._plan()
         self.progress = Progress("")
         self._saved = time.monotonic()
@@ -158,7 +165,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.progress.step + (self.processes.rank << 40))
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(fraction, self.settings.warm_up)
-        self._learn(self._unstopped(self.items[source][index] for source, index in rows))
+        self._learn(self._unstopped(self.items[source][index] for source, index in rows), fraction)
         length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         if length.isfinite():
             self.optimizer.step()
@@ -179,16 +186,19 @@ class Trainer:
         going = self.model.heads.keys() - self.progress.stopped.keys()
         return [item for item in items if not going.isdisjoint(item.golds)]
 
-    def _learn(self, items: Sequence[Item]) -> None:
+    def _learn(self, items: Sequence[Item], fraction: float) -> None:
         """Set the gradients of the loss of all items, each process having read its share."""
         mine = self.processes.share(items)
         if mine:
-            loss = self._loss(mine) * (len(mine) / len(items))  # a mean over rows: shares add up to it
+            loss = self._loss(mine, fraction) * (len(mine) / len(items))  # a mean over rows: shares add up to it
             loss.backward()  # type: ignore[no-untyped-call]
         self.processes.sum_gradients([each for each in self.model.parameters() if each.requires_grad])
 
-    def _loss(self, items: Sequence[Item]) -> Tensor:
-        """Return the weighted sum of all rows' losses over the number of rows; each row trains the tasks it labels."""
+    def _loss(self, items: Sequence[Item], fraction: float = 1.0) -> Tensor:
+        """Return the weighted sum of all rows' losses over the number of rows; each row trains the tasks it labels.
+
+        `fraction` of the training is done: so much of a target is the gold answer's, the rest its teacher's, if any.
+        """
         ids, mask = self.model.pad_windows([item.window for item in items])
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
             hidden = self.model.encode(ids, mask)
@@ -200,14 +210,22 @@ class Trainer:
                 continue
             task = self.data.tasks[name]
             kind = kind_of(task.kind)
-            targets = [kind.target(task, items[row].golds[name], items[row].window) for row in rows]
+            targets = [_target(task, items[row], fraction) for row in rows]
             logits = self.model.logits(name, hidden[rows], mask[rows])
             stacked = _stack(targets, ids.shape[1]) if kind.reads == "tokens" else torch.from_numpy(np.stack(targets))
             losses = kind.loss(task, logits, stacked)
             total = total + self.weights[name] * losses.sum()
             mean = float(losses.detach().mean())
             losses_so_far[name] = 0.95 * losses_so_far.get(name, mean) + 0.05 * mean
+        if self.vectors and self.progress.step % VECTOR_STEPS == 0:
+            total = total + self._vector_loss(hidden, mask, [item.window for item in items])
         return total / len(items)
+
+    def _vector_loss(self, hidden: Tensor, mask: Tensor, windows: Sequence[Window]) -> Tensor:
+        assert self.vectors
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            losses = self.vectors.loss(hidden, mask, windows)
+        return self.settings.keep_vectors * VECTOR_STEPS * losses.sum()
 
     def _evaluate(self) -> None:
         """Score every task on some dev rows, and stop those that have not improved for `patience` evaluations."""
@@ -237,6 +255,30 @@ class Trainer:
     def _read(self, rows: Sequence[Example]) -> list[Item]:
         windows = self.backbone.tokenizer.windows_many([row.text for row in rows], self.settings.max_tokens)
         return [Item(cut[0], row.golds) for cut, row in zip(windows, rows, strict=True)]
+
+    def _be_taught(self, folder: Path) -> None:
+        """Give every item the logits of its tasks' teachers, where `folder` holds them."""
+        for name in self.model.heads:
+            for source, logits in (read_teacher(folder, name, self.data.train) or {}).items():
+                answered = [item for item in self.items[source] if name in item.golds]
+                for item, said in zip(answered, logits, strict=True):
+                    item.taught[name] = said if kind_of(self.data.tasks[name].kind).reads == "tokens" else said[0]
+
+    def teach(self, folder: Path) -> None:
+        """Keep what the trained model says of its train rows in `folder`, one file for each task.
+
+        Raises:
+            CacheError: the folder cannot be written.
+        """
+        for name in self.model.heads:
+            rows: dict[str, tuple[list[Example], list[NDArray[np.float32]]]] = {}
+            for source, items in self.items.items():
+                windows = [item.window for item in items if name in item.golds]
+                if windows:
+                    said = window_logits(self.model, windows, [name], self.precision)
+                    examples = [row for row in self.data.train[source] if name in row.golds]
+                    rows[source] = (examples, [each[name] for each in said])
+            write_teacher(folder, name, rows)
 
     def _plan(self) -> Plan:
         sizes = {source: len(items) for source, items in self.items.items()}
@@ -300,8 +342,19 @@ def _schedule(fraction: float, warm_up: float) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * (fraction - warm_up) / (1 - warm_up))))
 
 
+def _target(task: Task, item: Item, fraction: float) -> NDArray[Any]:
+    kind, said = kind_of(task.kind), item.taught.get(task.name)
+    target = kind.target(task, item.golds[task.name], item.window)
+    return target if said is None else kind.blend(task, target, said, fraction)
+
+
 def _stack(targets: Sequence[NDArray[Any]], tokens: int) -> Tensor:
-    """Return targets of each token padded to `[rows, tokens]` with -100, which trains nothing."""
-    return torch.from_numpy(
-        np.stack([np.pad(target, (0, tokens - len(target)), constant_values=-100) for target in targets])
-    )
+    """Return tags `[rows, tokens]` padded with -100, or their probabilities `[rows, tokens, tags]` padded with zeros.
+
+    Either trains nothing.
+    """
+    if targets[0].ndim == 1:
+        padded = [np.pad(target, (0, tokens - len(target)), constant_values=-100) for target in targets]
+    else:
+        padded = [np.pad(target, ((0, tokens - len(target)), (0, 0))).astype(np.float32) for target in targets]
+    return torch.from_numpy(np.stack(padded))

@@ -40,8 +40,12 @@ def need_torch() -> None:
         raise MissingExtraError("torch", "train") from error
 
 
-def train_pack(declaration: Path, folder: Path | None = None, restart: bool = False) -> Path | None:
+def train_pack(
+    declaration: Path, folder: Path | None = None, restart: bool = False, teach: Path | None = None
+) -> Path | None:
     """Train the tasks of a declaration, from the last save in `folder` if there is one; return the pack's own.
+
+    What the trained tasks say of their train rows is kept in `teach`, if given.
 
     Of several processes that torchrun started only the first shows anything, writes, and returns a folder.
 
@@ -55,10 +59,10 @@ def train_pack(declaration: Path, folder: Path | None = None, restart: bool = Fa
     from umbel.processes import joined
 
     with joined() as processes, _one_speaks(processes):
-        return _train(spec, folder or RUNS / spec.name, restart, processes)
+        return _train(spec, folder or RUNS / spec.name, restart, teach, processes)
 
 
-def _train(spec: PackSpec, folder: Path, restart: bool, processes: Processes) -> Path | None:
+def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, processes: Processes) -> Path | None:
     from umbel import checkpoint
     from umbel.publish import publish
     from umbel.train import Trainer
@@ -77,6 +81,9 @@ def _train(spec: PackSpec, folder: Path, restart: bool, processes: Processes) ->
         trainer.run()
     if not processes.leads:
         return None
+    if teach:
+        with spinner("answering the train rows"):
+            trainer.teach(teach)
     with spinner("calibrating and writing the pack"):
         return publish(trainer, folder / PACK).folder
 

@@ -34,6 +34,7 @@ class Backbone:
     """A pretrained encoder. `sha256` names its weights; `tensors` carry the hub's BertModel names.
 
     The word embeddings are in `embedding` alone, for a runtime reads rows of them and never needs the fp32 table.
+    `prefix` is what the backbone expects before a text that is compared with others by its vector.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Backbone:
     tokenizer: Tokenizer
     licence: str = ""
     languages: tuple[str, ...] = ()
+    prefix: str = ""
 
     def all_tensors(self) -> dict[str, Floats]:
         """Return every tensor, the word embeddings as fp32 among them: what a torch module is filled from."""

@@ -30,7 +30,7 @@ def trained(folder, sharing):
         backbone, folder / "run", data_of(64), reporter, sharing=sharing, rank=2, dropout=0.0, epochs=3.0
     )
     loss_of = trainer._loss
-    trainer._loss = lambda items: losses.append(loss_of(items)) or losses[-1]
+    trainer._loss = lambda items, fraction: losses.append(loss_of(items)) or losses[-1]
     trainer.run()
     return [loss.item() for loss in losses[:5]], reporter.records[-1]["scores"]
 

@@ -75,6 +75,8 @@ class TestSound:
             "dev_rows": 500,
             "precision": "bfloat16",
             "seed": 1,
+            "teachers": "",
+            "keep_vectors": 0.0,
         }
 
     def test_every_key_reaches_its_field(self, tmp_path: Path) -> None:

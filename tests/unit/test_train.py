@@ -268,7 +268,7 @@ def test_rows_whose_tasks_have_all_stopped_are_left_out_of_batches(backbone, tmp
 def test_a_gradient_that_is_not_finite_changes_nothing(backbone, tmp_path, monkeypatch, caplog):
     trainer = trainer_of(backbone, tmp_path)
     before, loss_of = bits_of(trainer.model), trainer._loss
-    monkeypatch.setattr(trainer, "_loss", lambda items: loss_of(items) * float("nan"))
+    monkeypatch.setattr(trainer, "_loss", lambda items, fraction: loss_of(items) * float("nan"))
     trainer._step([("a", row) for row in range(4)], 0.5)
     assert "step 0: the gradient is not finite; its batch is left out" in caplog.text
     assert all(torch.equal(before[name], value) for name, value in bits_of(trainer.model).items())
@@ -329,7 +329,7 @@ def test_losses_on_a_seed_are_these(backbone, tmp_path):
     losses = []
     loss_of = trainer._loss
 
-    def kept(items):
+    def kept(items, fraction):
         loss = loss_of(items)
         losses.append(loss.item())
         return loss
@@ -341,7 +341,7 @@ def test_losses_on_a_seed_are_these(backbone, tmp_path):
     repeated = []
     loss_again = again._loss
 
-    def kept_again(items):
+    def kept_again(items, fraction):
         loss = loss_again(items)
         repeated.append(loss.item())
         return loss

@@ -52,8 +52,17 @@ class Kind(Protocol):
     def target(self, task: Task, gold: Any, window: Window) -> NDArray[Any]:
         """Return what the logits of one window should be: `[]`, `[width]` or `[tokens]`, -100 where untrained."""
 
+    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
+        """Return a target of `share` the gold one and the rest what a teacher's logits say: probabilities or a number.
+
+        `[width]`, or `[tokens, width]` with zeros where untrained.
+        """
+
     def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each row `[rows]`; logits are `[rows, width]` or `[rows, tokens, width]`."""
+        """Return the loss of each row `[rows]`; logits are `[rows, width]` or `[rows, tokens, width]`.
+
+        The target is a stack of what `target` gives, or of what `blend` gives.
+        """
 
     def merge(self, task: Task, logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
         """Join the logits of one text's windows: `[width]`, or `[content tokens, width]` without special tokens."""

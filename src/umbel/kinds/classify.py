@@ -61,6 +61,13 @@ class TextClassification:
             return np.array(task.labels.index(gold), np.int64)
         return np.array([label in gold for label in task.labels], np.float32)
 
+    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
+        """Return probabilities `[labels]` between the gold answer's and a teacher's."""
+        said = calibrate.sigmoid(logits) if task.multi_label else calibrate.softmax(logits)
+        gold = target if task.multi_label else np.eye(len(task.labels), dtype=np.float32)[target]
+        mixed: NDArray[Any] = share * gold + (1 - share) * said
+        return mixed
+
     def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
         """Return cross entropy, or the sum over labels of binary cross entropies, for each row `[rows]`."""
         from torch.nn import functional

@@ -39,6 +39,10 @@ class FeatureExtraction:
         """Return nothing `[0]`."""
         return np.zeros(0, np.float32)
 
+    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
+        """Return the target as it is."""
+        return target
+
     def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
         """Return zeros `[rows]`."""
         return logits.new_zeros(len(logits))

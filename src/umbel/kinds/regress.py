@@ -47,6 +47,10 @@ class Regression:
         """Return the number `[1]`."""
         return np.array([gold], np.float32)
 
+    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
+        """Return a number between the gold one and a teacher's `[1]`."""
+        return share * target + (1 - share) * logits
+
     def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
         """Return the smooth absolute error of each row `[rows]`."""
         from torch.nn import functional

@@ -69,10 +69,19 @@ class TokenClassification:
             tags[inside[:1]] = begin
         return tags
 
+    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
+        """Return each token's tag probabilities `[tokens, tags]` between the gold tag's and a teacher's."""
+        gold = np.eye(self.width(task), dtype=np.float32)[target.clip(OUTSIDE)]
+        mixed: NDArray[Any] = share * gold + (1 - share) * calibrate.softmax(logits)
+        return np.where((target == UNTRAINED)[:, None], np.float32(0), mixed)
+
     def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross entropy over each row's trained tokens `[rows]`."""
         from torch.nn import functional
 
+        if target.ndim == logits.ndim:  # probabilities
+            losses = -(target * functional.log_softmax(logits, -1)).sum(-1)
+            return losses.sum(-1) / (target.sum(-1) > 0).sum(-1).clamp(min=1)
         losses = functional.cross_entropy(logits.transpose(1, 2), target, reduction="none", ignore_index=UNTRAINED)
         return losses.sum(-1) / (target != UNTRAINED).sum(-1).clamp(min=1)
 

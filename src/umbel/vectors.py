@@ -1,0 +1,51 @@
+"""Keeps the vectors of a joint training near the backbone's own, so that texts can still be compared by their cosine.
+
+The target of a text is what the untouched backbone makes of it behind its prefix for queries ("query: " for the e5
+family, Wang et al. 2024); the trained encoder learns to give the same vector without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from umbel.backbones.bert import BertEncoder
+from umbel.records import Window
+from umbel.weights import Backbone
+
+
+class VectorTeacher:
+    """The untouched backbone; `loss` tells how far other hidden states are from its vectors."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.encoder = BertEncoder.from_tensors(backbone.shape, backbone.all_tensors()).requires_grad_(False).eval()
+        self.prefix = backbone.tokenizer.windows(backbone.prefix)[0].ids[1:-1] if backbone.prefix else None
+        self.positions = backbone.shape.positions - backbone.shape.first_position
+        self.pad = backbone.tokenizer.pad
+
+    def loss(self, hidden: Tensor, mask: Tensor, windows: Sequence[Window]) -> Tensor:
+        """Return one minus the cosine of each row's mean hidden to its target `[rows]`."""
+        with torch.no_grad():
+            targets = self._vectors([self._prefixed(window) for window in windows])
+        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return 1 - functional.cosine_similarity(mean, targets, dim=-1)
+
+    def _vectors(self, rows: Sequence[np.ndarray]) -> Tensor:
+        longest = max(map(len, rows))
+        ids = np.full((len(rows), longest), self.pad, np.int64)
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = row
+        mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
+        hidden = self.encoder(torch.from_numpy(ids), mask)
+        mean: Tensor = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return mean.float()
+
+    def _prefixed(self, window: Window) -> np.ndarray:
+        if self.prefix is None:
+            return window.ids
+        ids = np.concatenate([window.ids[:1], self.prefix, window.ids[1:]])
+        return ids if len(ids) <= self.positions else np.append(ids[: self.positions - 1], window.ids[-1])
