@@ -1,0 +1,140 @@
+"""Turns the logits of questions into answers: probabilities, expected levels, spans; in numpy, without an engine.
+
+A text of several windows has a logit of each token in each window it stands in; windows bring their spans with them,
+each measured against its own window's "no answer".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.calibrate import sigmoid, softmax
+from umbel.questions import Choice, ExtractAnswer, Mentions, PredicateAnswer, Score, ScoreAnswer
+from umbel.records import LabelPrediction, Span, SpansPrediction
+
+Floats = NDArray[np.float32]
+LONGEST = 64  # tokens of a span
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """One window's pointer logits for one question: `start`, `end` (and `inside`) `[tokens]`, special tokens included.
+
+    `offsets` `[tokens, 2]` are code points of the text.
+    """
+
+    offsets: NDArray[np.int32]
+    start: Floats
+    end: Floats
+    inside: Floats | None = None
+
+
+def choose(question: Choice, logits: Floats, temperature: float = 1.0) -> LabelPrediction:
+    """Return the likeliest option of logits `[options]`."""
+    probabilities = softmax(np.asarray(logits, np.float32) / temperature).tolist()
+    by_name = {option.name: p for option, p in zip(question.options, probabilities, strict=True)}
+    best = max(by_name, key=by_name.__getitem__)
+    return LabelPrediction(best, by_name[best], by_name)
+
+
+def judge(logit: float, temperature: float = 1.0) -> PredicateAnswer:
+    """Return whether a statement holds."""
+    probability = float(sigmoid(np.array(logit / temperature)))
+    return PredicateAnswer(probability >= 0.5, probability)
+
+
+def rate(question: Score, logits: Floats, temperature: float = 1.0) -> ScoreAnswer:
+    """Return the expected level of logits `[levels]`: the sum of each level's number times its probability."""
+    probabilities = softmax(np.asarray(logits, np.float32) / temperature)
+    expected = float(probabilities @ np.arange(len(probabilities)))
+    names = [level.name for level in question.levels]
+    return ScoreAnswer(
+        expected, names[int(probabilities.argmax())], dict(zip(names, probabilities.tolist(), strict=True))
+    )
+
+
+def extract(text: str, windows: Sequence[Pointed], temperature: float = 1.0) -> ExtractAnswer:
+    """Return the likeliest span over all windows, or that the text holds no answer.
+
+    A span's logit is its start's plus its end's, less those of its window's first token, which means "no answer"; one
+    that two windows see counts with the larger.
+    """
+    candidates: dict[tuple[int, int], float] = {}
+    for window in windows:
+        for value, *place in _spans_of(window, temperature):
+            key = (place[0], place[1])
+            candidates[key] = max(value, candidates.get(key, value))
+    probabilities = softmax(np.array([0.0, *candidates.values()]))
+    best = int(probabilities.argmax())
+    probability = float(probabilities[best])
+    if not best:
+        return ExtractAnswer(None, probability)
+    start, end = [*candidates][best - 1]
+    return ExtractAnswer(Span(start, end, "answer", text[start:end], probability), probability)
+
+
+def _spans_of(window: Pointed, temperature: float) -> Iterable[tuple[float, int, int]]:
+    """Yield the value, start and end in the text of a window's spans, but for the hopeless ones."""
+    scores = span_scores(window.start, window.end) / temperature
+    none = (window.start[0] + window.end[0]) / temperature
+    covering = window.offsets[:, 1] > window.offsets[:, 0]
+    scores[~covering] = -np.inf
+    scores[:, ~covering] = -np.inf
+    floor = max(scores.max(initial=-np.inf), none) - 20  # what is less likely by e^20 changes no sixth digit
+    for first, last in np.argwhere(scores > floor).tolist():
+        yield float(scores[first, last] - none), int(window.offsets[first, 0]), int(window.offsets[last, 1])
+
+
+def span_scores(start: Floats, end: Floats) -> Floats:
+    """Return the logit of every span `[first, last]`, minus infinity where it ends before it begins or is too long."""
+    places = np.arange(len(start))
+    ahead = places[None, :] - places[:, None]
+    return np.where((ahead >= 0) & (ahead < LONGEST), start[:, None] + end[None, :], -np.inf)
+
+
+def mentions(
+    question: Mentions,
+    text: str,
+    by_type: Sequence[Sequence[Pointed]],
+    threshold: float = 0.5,
+    temperature: float = 1.0,
+) -> SpansPrediction:
+    """Return the spans of each type whose probability reaches `threshold`, in the order of the text.
+
+    A span's probability is the geometric mean of its start's, its end's and its tokens' being inside. Of spans of one
+    type that overlap the likeliest stays; across types too, unless the question wants overlapping ones.
+    """
+    found = [
+        Span(start, end, option.name, text[start:end], probability)
+        for option, windows in zip(question.types, by_type, strict=True)
+        for window in windows
+        for probability, start, end in _typed_spans(window, threshold, temperature)
+    ]
+    kept: list[Span] = []
+    for span in sorted(found, key=lambda span: (-span.probability, span.start, span.end, span.label)):
+        rivals = (other for other in kept if not question.overlapping or other.label == span.label)
+        if not any(span.start < other.end and other.start < span.end for other in rivals):
+            kept.append(span)
+    return SpansPrediction(tuple(sorted(kept, key=lambda span: (span.start, span.end, span.label))))
+
+
+def _typed_spans(window: Pointed, threshold: float, temperature: float) -> Iterable[tuple[float, int, int]]:
+    assert window.inside is not None
+    log_start, log_end, log_inside = (
+        np.log(np.maximum(sigmoid(logits / temperature), 1e-9)) for logits in (window.start, window.end, window.inside)
+    )
+    covering = window.offsets[:, 1] > window.offsets[:, 0]
+    floor = 3 * np.log(threshold)  # no part of a span may be less likely than this
+    sums = np.concatenate([[0.0], np.cumsum(log_inside)])
+    for first in np.flatnonzero((log_start >= floor) & covering).tolist():
+        for last in range(first, min(first + LONGEST, len(covering))):
+            if not covering[last] or log_inside[last] < floor:
+                break
+            inside = (sums[last + 1] - sums[first]) / (last + 1 - first)
+            probability = float(np.exp((log_start[first] + log_end[last] + inside) / 3))
+            if probability >= threshold:
+                yield probability, int(window.offsets[first, 0]), int(window.offsets[last, 1])

@@ -1,0 +1,127 @@
+"""Answers from logits: probabilities, expected levels, spans within and across windows."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umbel import decide
+from umbel.decide import Pointed
+from umbel.questions import Choice, Mentions, Option, Score
+
+TEXT = "Anna met Bob in Paris"
+WORDS = [(0, 4), (5, 8), (9, 12), (13, 15), (16, 21)]
+LOW = -12.0
+
+
+def options(*names):
+    return tuple(Option(name) for name in names)
+
+
+def window(words=WORDS, **peaks):
+    """Return logits that are low but for `start=[(place, logit), ...]` and so on; places count the first token as 0."""
+    offsets = np.array([(0, 0), *words, (0, 0)], np.int32)
+    arrays = {}
+    for name in ("start", "end", "inside"):
+        arrays[name] = np.full(len(offsets), LOW, np.float32)
+        for place, value in peaks.get(name, []):
+            arrays[name][place] = value
+    return Pointed(offsets, **arrays)
+
+
+def test_a_choice_is_the_likeliest_option():
+    answer = decide.choose(Choice("?", options("a", "b", "c")), np.array([0.0, 2.0, 1.0]))
+    assert answer.label == "b"
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert answer.probability == pytest.approx(np.exp(2) / (1 + np.exp(2) + np.exp(1)))
+
+
+def test_a_temperature_flattens():
+    question, logits = Choice("?", options("a", "b")), np.array([0.0, 2.0])
+    assert decide.choose(question, logits, 4.0).probability < decide.choose(question, logits).probability
+    assert decide.judge(2.0, 4.0).probability < decide.judge(2.0).probability
+
+
+@given(st.lists(st.floats(-8, 8), min_size=2, max_size=10))
+def test_a_score_is_the_expected_level(logits):
+    question = Score("?", options(*(f"level {n}" for n in range(len(logits)))))
+    answer = decide.rate(question, np.array(logits))
+    assert answer.score == pytest.approx(sum(n * p for n, p in enumerate(answer.probabilities.values())), abs=1e-5)
+    assert answer.level == max(answer.probabilities, key=answer.probabilities.get)
+
+
+def test_a_statement_holds_from_one_half():
+    assert decide.judge(0.0).holds
+    assert not decide.judge(-0.1).holds
+
+
+def test_the_best_span_is_given_with_its_offsets():
+    answer = decide.extract(TEXT, [window(start=[(3, 8), (0, LOW)], end=[(3, 8)])])
+    assert (answer.span.start, answer.span.end, answer.span.text) == (9, 12, "Bob")
+    assert answer.probability > 0.99
+
+
+def test_an_end_before_its_start_is_no_span():
+    answer = decide.extract(TEXT, [window(start=[(4, 8)], end=[(2, 9), (5, 6)])])
+    assert answer.span.text == "in Paris"
+
+
+def test_no_answer_wins_where_the_first_token_does():
+    answer = decide.extract(TEXT, [window(start=[(0, 5), (1, 1)], end=[(0, 5), (1, 1)])])
+    assert answer.span is None
+    assert answer.probability > 0.99
+
+
+def test_special_tokens_are_never_in_a_span():
+    answer = decide.extract(TEXT, [window(start=[(6, 9), (1, 2)], end=[(6, 9), (1, 2)])])
+    assert answer.span.text == "Anna"
+
+
+def test_windows_compete_each_against_its_own_no_answer():
+    unsure = window(start=[(1, 3), (0, 6)], end=[(1, 3), (0, 6)])
+    sure = window(start=[(5, 3), (0, -5)], end=[(5, 3), (0, -5)])
+    assert decide.extract(TEXT, [unsure, sure]).span.text == "Paris"
+    assert decide.extract(TEXT, [sure, unsure]).span.text == "Paris"
+
+
+def test_a_span_seen_in_two_windows_counts_once():
+    seen = window(start=[(5, 2), (0, 1)], end=[(5, 2), (0, 1)])
+    assert decide.extract(TEXT, [seen, seen]) == decide.extract(TEXT, [seen])
+
+
+PEOPLE = Mentions(options("person", "place"))
+
+
+def typed(place, value=8.0):
+    return window(start=[(place, value)], end=[(place, value)], inside=[(place, value)])
+
+
+def test_types_give_their_spans_in_the_order_of_the_text():
+    person = window(start=[(3, 8), (1, 8)], end=[(3, 8), (1, 8)], inside=[(3, 8), (1, 8)])
+    found = decide.mentions(PEOPLE, TEXT, [[person], [typed(5)]])
+    assert [(span.text, span.label) for span in found] == [("Anna", "person"), ("Bob", "person"), ("Paris", "place")]
+
+
+def test_a_span_needs_its_inside():
+    broken = window(start=[(1, 9)], end=[(5, 9)], inside=[(1, 9), (5, 9)])
+    assert len(decide.mentions(Mentions(options("all")), TEXT, [[broken]])) == 0
+    whole = window(start=[(1, 9)], end=[(5, 9)], inside=[(n, 9) for n in range(1, 6)])
+    assert decide.mentions(Mentions(options("all")), TEXT, [[whole]])[0].text == TEXT
+
+
+def test_overlapping_types_are_flat_unless_wanted():
+    likely, less = typed(5, 9.0), typed(5, 3.0)
+    assert [span.label for span in decide.mentions(PEOPLE, TEXT, [[less], [likely]])] == ["place"]
+    both = decide.mentions(Mentions(PEOPLE.types, overlapping=True), TEXT, [[less], [likely]])
+    assert {span.label for span in both} == {"person", "place"}
+
+
+@given(st.permutations(range(3)), st.integers(0, 1000))
+def test_the_order_of_types_changes_nothing(order, seed):
+    random = np.random.default_rng(seed)
+    types = options("a", "b", "c")
+    offsets = np.array([(0, 0), *WORDS, (0, 0)], np.int32)
+    windows = [[Pointed(offsets, *random.normal(0, 4, (3, 7)).astype(np.float32))] for _ in types]
+    straight = decide.mentions(Mentions(types), TEXT, windows)
+    turned = decide.mentions(Mentions(tuple(types[n] for n in order)), TEXT, [windows[n] for n in order])
+    assert straight == turned
