@@ -6,7 +6,8 @@ Parameter names are the hub's BertModel names, so weights load without a map. Eq
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,17 @@ from torch.nn import functional
 
 from umbel.errors import BackboneError
 from umbel.shapes import EncoderShape
+
+KeyValue = tuple[Tensor, Tensor]  # each [batch, heads, tokens, hidden/heads]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What reading a batch of texts gives: `hidden` `[batch, tokens, hidden]`, `mask`, each layer's keys and values."""
+
+    hidden: Tensor
+    mask: Tensor
+    kept: Sequence[KeyValue]
 
 
 class _Projections(nn.Module):
@@ -53,15 +65,18 @@ class _Attention(nn.Module):
         self.self = _Projections(shape.hidden)
         self.output = _Residual(shape.hidden, shape.hidden, shape.epsilon)
 
-    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float, before: KeyValue | None) -> tuple[Tensor, KeyValue]:
         batch, tokens, width = hidden.shape
         query, key, value = (
             project(hidden).view(batch, tokens, self.heads, -1).transpose(1, 2)  # [batch, heads, tokens, hidden/heads]
             for project in (self.self.query, self.self.key, self.self.value)
         )
+        own = key, value
+        if before:
+            key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
         mixed = _attend(query, key, value, mask)
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [batch, tokens, hidden]
-        return self.output(mixed, hidden, dropout)  # type: ignore[no-any-return]
+        return self.output(mixed, hidden, dropout), own
 
 
 class _Dense(nn.Module):
@@ -77,10 +92,10 @@ class _Layer(nn.Module):
         self.intermediate = _Dense(shape.hidden, shape.intermediate)
         self.output = _Residual(shape.intermediate, shape.hidden, shape.epsilon)
 
-    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
-        hidden = self.attention(hidden, mask, dropout)
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float, before: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        hidden, own = self.attention(hidden, mask, dropout, before)
         wide = functional.gelu(self.intermediate.dense(hidden))  # [batch, tokens, intermediate]
-        return self.output(wide, hidden, dropout)  # type: ignore[no-any-return]
+        return self.output(wide, hidden, dropout), own
 
 
 class _Embeddings(nn.Module):
@@ -92,10 +107,11 @@ class _Embeddings(nn.Module):
         self.token_type_embeddings = nn.Embedding(shape.types, shape.hidden)
         self.LayerNorm = nn.LayerNorm(shape.hidden, shape.epsilon)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        positions = torch.arange(ids.shape[1], device=ids.device) + self.first_position
-        embedded = self.word_embeddings(ids) + self.position_embeddings(positions)
-        return self.LayerNorm(embedded + self.token_type_embeddings.weight[0])  # type: ignore[no-any-return]
+    def forward(self, ids: Tensor, positions: Tensor, roles: Tensor | None = None) -> Tensor:
+        """Embed ids; `positions` count from 0, `roles` `[..., hidden]` are added to what marks no role."""
+        embedded = self.word_embeddings(ids) + self.position_embeddings(positions + self.first_position)
+        embedded = embedded + self.token_type_embeddings.weight[0]
+        return self.LayerNorm(embedded if roles is None else embedded + roles)  # type: ignore[no-any-return]
 
 
 class _Stack(nn.Module):
@@ -136,8 +152,30 @@ class BertEncoder(nn.Module):
 
         `ids` is `[batch, tokens]`; `mask` is `[batch, tokens]` boolean, true where a token may be attended to.
         """
-        hidden = self.embeddings(ids)
+        return self.encode(ids, mask).hidden
+
+    def encode(self, ids: Tensor, mask: Tensor) -> Encoding:
+        """Return the last hidden states with the keys and values of every layer, for branches to hang from."""
+        hidden = self.embeddings(ids, torch.arange(ids.shape[1], device=ids.device))
         attend = mask[:, None, None, :]  # [batch, 1, 1, tokens]
+        kept = []
         for layer in self.encoder.layer:
-            hidden = layer(hidden, attend, self.dropout)
+            hidden, own = layer(hidden, attend, self.dropout, None)
+            kept.append(own)
+        return Encoding(hidden, mask, kept)
+
+    def branch(
+        self, encoding: Encoding, texts: Tensor, ids: Tensor, positions: Tensor, roles: Tensor, attends: Tensor
+    ) -> Tensor:
+        """Return the hidden states `[rows, length, hidden]` of branch tokens, which the encoding never sees.
+
+        `texts` `[rows]` names each row's text in the encoding. `ids` and `positions` are `[rows, length]`, `roles`
+        `[rows, length, hidden]` what is added to the embeddings, `attends` `[rows, length, length]` boolean: which
+        tokens of its row a token sees. It sees all tokens of its text.
+        """
+        hidden = self.embeddings(ids, positions, roles)
+        text = encoding.mask[texts][:, None, :].expand(-1, ids.shape[1], -1)  # [rows, length, tokens]
+        mask = torch.cat([text, attends], 2)[:, None]
+        for layer, (key, value) in zip(self.encoder.layer, encoding.kept, strict=True):
+            hidden, _ = layer(hidden, mask, self.dropout, (key[texts], value[texts]))
         return hidden  # type: ignore[no-any-return]
