@@ -6,14 +6,25 @@ each measured against its own window's "no answer".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umbel.calibrate import sigmoid, softmax
-from umbel.questions import Choice, ExtractAnswer, Mentions, PredicateAnswer, Score, ScoreAnswer
+from umbel.questions import (
+    Choice,
+    Extract,
+    ExtractAnswer,
+    Mentions,
+    Predicate,
+    PredicateAnswer,
+    Question,
+    Score,
+    ScoreAnswer,
+)
 from umbel.records import LabelPrediction, Span, SpansPrediction
 
 Floats = NDArray[np.float32]
@@ -31,6 +42,59 @@ class Pointed:
     start: Floats
     end: Floats
     inside: Floats | None = None
+
+
+Answer = LabelPrediction | PredicateAnswer | ScoreAnswer | ExtractAnswer | SpansPrediction
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperatures by kind of question, and the probability from which a mention is given."""
+
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    mention: float = 0.5
+
+
+UNCALIBRATED = Calibration()
+
+
+def kind_name(question: Question) -> str:
+    """Return the name of a kind of question: choice, predicate, score, extract or mentions."""
+    return type(question).__name__.lower()
+
+
+def answer(
+    question: Question,
+    text: str,
+    windows: Sequence[tuple[NDArray[np.int32], Sequence[Floats]]],
+    calibration: Calibration = UNCALIBRATED,
+) -> Answer:
+    """Answer a question of one text from each window's offsets and logits (`readouts.logits_of`).
+
+    Windows of a long text vote by the mean of their logits, weighted by their tokens; spans compete across windows.
+    """
+    temperature = calibration.temperatures.get(kind_name(question), 1.0)
+    match question:
+        case Choice():
+            return choose(question, _mean(windows), temperature)
+        case Score():
+            return rate(question, _mean(windows), temperature)
+        case Predicate():
+            return judge(float(_mean(windows)[0]), temperature)
+        case Extract():
+            return extract(text, [Pointed(offsets, start, end) for offsets, (start, end) in windows], temperature)
+        case Mentions():
+            by_type = [
+                [Pointed(offsets, *(part[place] for part in logits)) for offsets, logits in windows]
+                for place in range(len(question.types))
+            ]
+            return mentions(question, text, by_type, calibration.mention, temperature)
+
+
+def _mean(windows: Sequence[tuple[NDArray[np.int32], Sequence[Floats]]]) -> Floats:
+    weights = np.array([len(offsets) for offsets, _ in windows], np.float32)
+    mean: Floats = (np.stack([logits[0] for _, logits in windows]) * (weights / weights.sum())[:, None]).sum(axis=0)
+    return mean
 
 
 def choose(question: Choice, logits: Floats, temperature: float = 1.0) -> LabelPrediction:
@@ -138,3 +202,25 @@ def _typed_spans(window: Pointed, threshold: float, temperature: float) -> Itera
             probability = float(np.exp((log_start[first] + log_end[last] + inside) / 3))
             if probability >= threshold:
                 yield probability, int(window.offsets[first, 0]), int(window.offsets[last, 1])
+
+
+def is_right(question: Question, gold: Any, found: Answer) -> float:
+    """Return how right an answer is, 0 to 1.
+
+    Of a choice, a truth or a level: whether it is the gold one. Of a span: whether it is the gold one, or rightly none.
+    Of mentions: F1 of exact spans and types, 1 where there are rightly none.
+    """
+    match question, found:
+        case Choice(options=options), LabelPrediction(label=label):
+            return float(label == options[gold].name)
+        case Predicate(), PredicateAnswer(holds=holds):
+            return float(holds == gold)
+        case Score(levels=levels), ScoreAnswer(level=level):
+            return float(level == levels[int(np.argmax(gold))].name)
+        case Extract(), ExtractAnswer(span=span):
+            return float((span and (span.start, span.end)) == (gold and tuple(gold)))
+        case Mentions(types=types), SpansPrediction(spans=spans):
+            wanted = {(types[kind].name, start, end) for kind, start, end in gold}
+            given = {(span.label, span.start, span.end) for span in spans}
+            return 2 * len(wanted & given) / (len(wanted) + len(given)) if wanted or given else 1.0
+    raise TypeError(f"{type(found).__name__} is no answer to {kind_name(question)}")

@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from umbel.backbones.bert import BertEncoder
 from umbel.kinds.base import kind_of
+from umbel.readouts import MENTIONS, shapes_of
 from umbel.records import Prediction, Task, Window, language_of
 from umbel.tokenize import Tokenizer
 
 Floats = NDArray[np.float32]
+COSINE_SCALE, RARE = 20.0, -4.0  # where readouts start: what a cosine counts, and a mention's logit
 
 
 class PooledHead(nn.Module):
@@ -71,14 +73,22 @@ class Reading:
 class MultiTaskModel(nn.Module):
     """One encoder read by many heads. `encode` runs once per input however many tasks read from it.
 
-    While training, dropout acts on what the heads read.
+    While training, dropout acts on what the heads read. With `branching` there are `readouts` for questions, too.
     """
 
-    def __init__(self, encoder: BertEncoder, tasks: Mapping[str, Task], pad: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        encoder: BertEncoder,
+        tasks: Mapping[str, Task],
+        pad: int,
+        dropout: float = 0.0,
+        branching: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder, self.tasks, self.pad, self.dropout = encoder, dict(tasks), pad, dropout
         width = encoder.shape.hidden
         self.heads = nn.ModuleDict({name: _head(task, width) for name, task in tasks.items() if _trained(task)})
+        self.readouts = nn.ParameterDict(_readouts(width) if branching else {})
 
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return hidden states `[batch, tokens, hidden]` in fp32."""
@@ -115,6 +125,14 @@ def _trained(task: Task) -> bool:
 def _head(task: Task, hidden: int) -> nn.Module:
     kind = kind_of(task.kind)
     return (PooledHead if kind.reads == "pooled" else TokenHead)(hidden, kind.width(task))
+
+
+def _readouts(hidden: int) -> dict[str, nn.Parameter]:
+    """Return readouts that start with plain cosines for choices and few mentions."""
+    first = {name: nn.Parameter(torch.randn(shape) * 0.02) for name, shape in shapes_of(hidden).items()}
+    for name, value in (("choice_cosine", COSINE_SCALE), *((f"{part}_bias", RARE) for part in MENTIONS)):
+        first[name] = nn.Parameter(torch.full((1,), value))
+    return first
 
 
 @dataclass(frozen=True)

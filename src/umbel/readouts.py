@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from umbel.questions import Choice, Extract, Mentions, Predicate, Question, Score
+
 ROLES = ("choice", "option", "predicate", "score", "level", "extract", "type")  # of branch nodes, by their index
 EXTRACT = ("extract_start", "extract_end")
 MENTIONS = ("type_start", "type_end", "type_inside")
@@ -53,3 +55,25 @@ def pointer_logits(weights: Weights, name: str, states: Array, hidden: Array) ->
     """Return how each state points to each token `[n, tokens]`; `hidden` is the text's `[tokens, hidden]`."""
     logits = (states @ weights[name]) @ hidden.T * hidden.shape[-1] ** -0.5
     return logits + weights[f"{name}_bias"] if f"{name}_bias" in weights else logits
+
+
+def logits_of(
+    weights: Weights, question: Question, roots: Array, leaves: Array, cosines: Array, hidden: Array
+) -> tuple[Array, ...]:
+    """Return a question's logits on one window, whose hidden states are `[tokens, hidden]`.
+
+    One array of `[options]`, `[levels]` or `[1]`; starts and ends `[tokens]`; or starts, ends and insides
+    `[types, tokens]`. `roots` `[branches, hidden]` are the states of its branch, or of each type's; `leaves`
+    `[options, hidden]` those of its options.
+    """
+    match question:
+        case Choice():
+            return (option_logits(weights, leaves, cosines),)
+        case Score():
+            return (level_logits(weights, leaves),)
+        case Predicate():
+            return (predicate_logits(weights, roots),)
+        case Extract():
+            return tuple(pointer_logits(weights, name, roots, hidden)[0] for name in EXTRACT)
+        case Mentions():
+            return tuple(pointer_logits(weights, name, roots, hidden) for name in MENTIONS)

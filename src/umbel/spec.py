@@ -107,6 +107,9 @@ class TrainSpec(_Settings):
     seed: Annotated[int, Field(ge=0)] = 1
     teachers: str = ""  # folder of what tasks trained alone say of their rows (`umbel train --teach`)
     keep_vectors: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # weight of keeping the backbone's vectors
+    questions: str = ""  # folder of templates that make questions of rows
+    questions_per_row: Annotated[float, Field(ge=0, le=8)] = 0.5
+    question_weight: Positive = 1.0
 
 
 class PackSpec(_Settings):

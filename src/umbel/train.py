@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,15 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umbel import adapters, checkpoint, metrics
-from umbel.backbones.bert import BertEncoder
+from umbel.backbones.bert import BertEncoder, Encoding
 from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
+from umbel.branching import Asked
 from umbel.checkpoint import Progress
+from umbel.decide import kind_name
 from umbel.distil import read_teacher, write_teacher
 from umbel.errors import InputError
-from umbel.evaluate import evaluate
+from umbel.evaluate import evaluate, spread
 from umbel.kinds.base import kind_of
 from umbel.model import MultiTaskModel, TrainedPredictor, window_logits
 from umbel.processes import ALONE, Processes
+from umbel.quiz import Asker, Drawn, Quiz
 from umbel.records import Example, Task, Window
 from umbel.vectors import VectorTeacher
 
@@ -41,7 +44,9 @@ logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 45.0  # a kill loses less than a minute
 VECTOR_STEPS = 3  # vectors are compared at every third step, for three of them
+DEV_ASKED = 50  # rows of each dev file that questions are drawn for on the way
 FULL_BATCHES = 8  # a round holds at least so many, for its last batch may be a small one
+MATRIX_SHARE = 0.2  # of the heads' rate for the readouts' square matrices
 FROZEN = "embeddings.word_embeddings.weight"  # most of the parameters, and rows of rare pieces would only drift
 
 
@@ -72,11 +77,15 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """A row as it is trained on: its first window (all would repeat its labels), its golds and its teachers' logits."""
+    """A row as it is trained on: its first window (all would repeat its labels), its golds and its teachers' logits.
+
+    `asked` are questions drawn for one step.
+    """
 
     window: Window
     golds: Mapping[str, Any]
     taught: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    asked: Sequence[Drawn] = ()
 
 
 class _Silent:
@@ -108,6 +117,7 @@ class Trainer:
         folder: Path,
         reporter: Reporter,
         processes: Processes = ALONE,
+        asker: Asker | None = None,
     ) -> None:
         self.spec, self.data, self.backbone, self.folder, self.processes = spec, data, backbone, folder, processes
         self.reporter = reporter if processes.leads else _Silent()
@@ -116,12 +126,14 @@ class Trainer:
         self.precision = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
         torch.manual_seed(self.settings.seed)
         encoder = _encoder(backbone, self.settings)
-        self.model = MultiTaskModel(encoder, data.tasks, backbone.tokenizer.pad, self.settings.dropout)
+        pad, dropout = backbone.tokenizer.pad, self.settings.dropout
+        self.model = MultiTaskModel(encoder, data.tasks, pad, dropout, branching=asker is not None)
         self.optimizer = _optimizer(self.model, self.settings)
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
         if self.settings.teachers:
             self._be_taught(spec.folder / self.settings.teachers)
-        self.vectors = VectorTeacher(backbone) if self.settings.keep_vectors else None
+        self.vectors = VectorTeacher(backbone) if self.settings.keep_vectors or asker else None
+        self.quiz = Quiz(asker, backbone, self.vectors) if asker and self.vectors else None
         self.plan = self._plan()
         self.progress = Progress("")
         self._saved = time.monotonic()
@@ -165,7 +177,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.progress.step + (self.processes.rank << 40))
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * _schedule(fraction, self.settings.warm_up)
-        self._learn(self._unstopped(self.items[source][index] for source, index in rows), fraction)
+        self._learn(self._going(rows), fraction)
         length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         if length.isfinite():
             self.optimizer.step()
@@ -181,10 +193,15 @@ class Trainer:
             Status(fraction, self.progress.step, self.progress.rows, rate, left, dict(self.progress.losses))
         )
 
-    def _unstopped(self, items: Iterable[Item]) -> list[Item]:
-        """Return the items that still train a task."""
+    def _going(self, rows: Sequence[Row]) -> list[Item]:
+        """Return the rows' items that still train a task, with the questions drawn for this step."""
+        items = [self.items[source][index] for source, index in rows]
+        if self.quiz:
+            examples = [self.data.train[source][index] for source, index in rows]
+            drawn = self.quiz.draw(examples, self.settings.questions_per_row, [self.settings.seed, self.progress.step])
+            items = [replace(item, asked=asked) for item, asked in zip(items, drawn, strict=True)]
         going = self.model.heads.keys() - self.progress.stopped.keys()
-        return [item for item in items if not going.isdisjoint(item.golds)]
+        return [item for item in items if item.asked or not going.isdisjoint(item.golds)]
 
     def _learn(self, items: Sequence[Item], fraction: float) -> None:
         """Set the gradients of the loss of all items, each process having read its share."""
@@ -201,7 +218,8 @@ class Trainer:
         """
         ids, mask = self.model.pad_windows([item.window for item in items])
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            hidden = self.model.encode(ids, mask)
+            encoding = self.model.encoder.encode(ids, mask)
+        hidden = encoding.hidden.float()
         total = hidden.new_zeros(())
         losses_so_far = self.progress.losses
         for name in self.model.heads:
@@ -217,15 +235,26 @@ class Trainer:
             total = total + self.weights[name] * losses.sum()
             mean = float(losses.detach().mean())
             losses_so_far[name] = 0.95 * losses_so_far.get(name, mean) + 0.05 * mean
-        if self.vectors and self.progress.step % VECTOR_STEPS == 0:
-            total = total + self._vector_loss(hidden, mask, [item.window for item in items])
+        windows = [item.window for item in items]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            if self.vectors and self.settings.keep_vectors and self.progress.step % VECTOR_STEPS == 0:
+                kept = self.vectors.loss(hidden, mask, windows)
+                total = total + self.settings.keep_vectors * VECTOR_STEPS * kept.sum()
+            if self.quiz:
+                total = total + self._question_loss(encoding, items)
         return total / len(items)
 
-    def _vector_loss(self, hidden: Tensor, mask: Tensor, windows: Sequence[Window]) -> Tensor:
-        assert self.vectors
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            losses = self.vectors.loss(hidden, mask, windows)
-        return self.settings.keep_vectors * VECTOR_STEPS * losses.sum()
+    def _question_loss(self, encoding: Encoding, items: Sequence[Item]) -> Tensor:
+        assert self.quiz
+        asked = [Asked(row, *drawn) for row, item in enumerate(items) for drawn in item.asked]
+        if not asked:
+            return encoding.hidden.new_zeros(())
+        losses = self.quiz.losses(self.model, encoding, [item.window for item in items], asked)
+        so_far = self.progress.losses
+        for each, loss in zip(asked, losses.tolist(), strict=True):
+            name = kind_name(each.question)
+            so_far[name] = 0.99 * so_far.get(name, loss) + 0.01 * loss
+        return self.settings.question_weight * losses.sum()
 
     def _evaluate(self) -> None:
         """Score every task on some dev rows, and stop those that have not improved for `patience` evaluations."""
@@ -237,6 +266,9 @@ class Trainer:
             "scores": scores,
             "losses": {**self.progress.losses},
         }
+        if self.quiz and self.processes.leads:
+            rows = [row for file in self.data.dev.values() for row in spread(file, DEV_ASKED)]
+            record["questions"] = self.quiz.scores(self.model, rows, self.settings.seed)
         self.progress.history.append(record)
         for task, score in scores.items():
             best = self.progress.best.get(task)
@@ -323,7 +355,9 @@ def _encoder(backbone: Backbone, settings: TrainSpec) -> BertEncoder:
 
 
 def _optimizer(model: MultiTaskModel, settings: TrainSpec) -> torch.optim.Optimizer:
-    heads = list(model.heads.parameters())
+    read = list(model.readouts.values())
+    heads = [*model.heads.parameters(), *(p for p in read if p.ndim < 2)]
+    pointers = [p for p in read if p.ndim > 1]
     encoder = [p for p in model.encoder.parameters() if p.requires_grad]
     decayed = [p for p in encoder if p.ndim > 1]
     plain = [p for p in encoder if p.ndim < 2]
@@ -331,6 +365,7 @@ def _optimizer(model: MultiTaskModel, settings: TrainSpec) -> torch.optim.Optimi
         {"params": decayed, "peak": settings.learning_rate, "weight_decay": settings.weight_decay},
         {"params": plain, "peak": settings.learning_rate, "weight_decay": 0.0},
         {"params": heads, "peak": settings.head_learning_rate, "weight_decay": 0.0},
+        {"params": pointers, "peak": settings.head_learning_rate * MATRIX_SHARE, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
 

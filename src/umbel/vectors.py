@@ -29,20 +29,20 @@ class VectorTeacher:
 
     def loss(self, hidden: Tensor, mask: Tensor, windows: Sequence[Window]) -> Tensor:
         """Return one minus the cosine of each row's mean hidden to its target `[rows]`."""
-        with torch.no_grad():
-            targets = self._vectors([self._prefixed(window) for window in windows])
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return 1 - functional.cosine_similarity(mean, targets, dim=-1)
+        return 1 - functional.cosine_similarity(mean, self.vectors(windows), dim=-1)
 
-    def _vectors(self, rows: Sequence[np.ndarray]) -> Tensor:
+    @torch.no_grad()
+    def vectors(self, windows: Sequence[Window]) -> Tensor:
+        """Return the untouched backbone's vectors of windows, of length 1 `[rows, hidden]`."""
+        rows = [self._prefixed(window) for window in windows]
         longest = max(map(len, rows))
         ids = np.full((len(rows), longest), self.pad, np.int64)
         for place, row in enumerate(rows):
             ids[place, : len(row)] = row
         mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
         hidden = self.encoder(torch.from_numpy(ids), mask)
-        mean: Tensor = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return mean.float()
+        return functional.normalize(((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).float(), dim=-1)
 
     def _prefixed(self, window: Window) -> np.ndarray:
         if self.prefix is None:

@@ -77,6 +77,9 @@ class TestSound:
             "seed": 1,
             "teachers": "",
             "keep_vectors": 0.0,
+            "questions": "",
+            "questions_per_row": 0.5,
+            "question_weight": 1.0,
         }
 
     def test_every_key_reaches_its_field(self, tmp_path: Path) -> None:
