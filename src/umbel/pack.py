@@ -3,6 +3,7 @@
 base/
   manifest.json             tasks, labels, calibration, scores, data and licences, hashes of all other files
   adapter.safetensors       what joint training changed in the backbone
+  branches.safetensors      how questions asked on the spot are read, where the pack was trained for them
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
   CARD.md
 """
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -25,17 +27,21 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from umbel.cache import guard
+from umbel.decide import Calibration
 from umbel.errors import PackError, suggest
 from umbel.kinds.base import kind_of
+from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 1
+FORMAT = 2  # 2 brought branches; a pack without them is still written as 1
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
+BRANCHES = "branches.safetensors"
 CARD = "CARD.md"
 SHIPPED = Path(__file__).parent / "packs"
 
 Tensors = Mapping[str, NDArray[Any]]
+_NOTHING: Tensors = MappingProxyType({})
 
 
 class _Record(BaseModel):
@@ -60,6 +66,19 @@ class AdapterFile(File):
     """The shared adapter and its form."""
 
     kind: Literal["full", "lora"]
+
+
+class BranchesFile(File):
+    """The readouts of questions, their calibration by kind of question, and their scores on dev."""
+
+    temperatures: dict[str, float] = Field(default_factory=dict)
+    mention: float = 0.5
+    scores: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def calibration(self) -> Calibration:
+        """What answering needs of this entry."""
+        return Calibration(self.temperatures, self.mention)
 
 
 class DataNote(_Record):
@@ -100,13 +119,14 @@ class TaskEntry(_Record):
 class Manifest(_Record):
     """Everything a pack says of itself."""
 
-    format: int = FORMAT
+    format: int = 1
     name: str
     version: str
     licence: str = ""
     description: str = ""
     backbone: BackboneName
     adapter: AdapterFile | None = None
+    branches: BranchesFile | None = None
     tasks: dict[str, TaskEntry]
     training: dict[str, Any] = Field(default_factory=dict)
 
@@ -149,6 +169,21 @@ class Pack:
         """
         return self._tensors(self.manifest.adapter) if self.manifest.adapter else {}
 
+    def branches(self) -> dict[str, NDArray[np.float32]]:
+        """Return the readouts of questions (`readouts.shapes_of`), none where the pack was not trained for them.
+
+        Raises:
+            PackError: the file is missing, damaged or of the wrong shapes.
+        """
+        entry = self.manifest.branches
+        if entry is None:
+            return {}
+        tensors = self._tensors(entry)
+        hidden = tensors["roles"].shape[-1] if "roles" in tensors else 0
+        if {name: value.shape for name, value in tensors.items()} != shapes_of(hidden):
+            raise PackError(f"{self.folder / entry.file}: not the readouts this Umbel knows", _REINSTALL)
+        return tensors
+
     def verify(self) -> None:
         """Read and check every file.
 
@@ -156,6 +191,7 @@ class Pack:
             PackError: one is missing or damaged.
         """
         self.adapter()
+        self.branches()
         for task in self.manifest.tasks:
             self.head(task)
 
@@ -226,8 +262,11 @@ def write_pack(
     adapter: Tensors,
     adapter_kind: Literal["full", "lora"] = "full",
     card: str = "",
+    branches: Tensors = _NOTHING,
 ) -> Pack:
     """Write a pack, replacing the one at `folder` only when all of it is on disk; file entries are filled in here.
+
+    `branches` are the readouts of questions; the manifest's `branches` holds what else is known of them.
 
     Raises:
         CacheError: the folder cannot be written.
@@ -237,6 +276,10 @@ def write_pack(
         with guard(folder):
             (draft / "heads").mkdir(parents=True)
             manifest = _fill(draft, manifest, heads, adapter, adapter_kind)
+            if branches:
+                known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
+                entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
+                manifest = manifest.model_copy(update={"format": FORMAT, "branches": entry})
             (draft / CARD).write_text(card, encoding="utf-8")
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
             _replace(draft, folder)

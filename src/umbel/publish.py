@@ -10,17 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from umbel import adapters
+from umbel import adapters, answered
 from umbel.card import card_of
-from umbel.evaluate import evaluate
+from umbel.decide import UNCALIBRATED
+from umbel.evaluate import evaluate, spread
 from umbel.kinds.base import kind_of
 from umbel.model import Reading, merged_logits
-from umbel.pack import BackboneName, DataNote, Manifest, Pack, TaskEntry, write_pack
+from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, Pack, TaskEntry, write_pack
 from umbel.records import Example, Prediction, Task
 from umbel.spec import DataSpec
 from umbel.train import FROZEN, Trainer
 
 Floats = NDArray[np.float32]
+DEV_ASKED = 250  # rows of each dev file that questions are drawn for
 CHUNK = 512  # dev rows between two reports of progress
 
 
@@ -38,6 +40,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     dev = _DevLogits(trainer, progress)
     errors = dev.calibrate()
     reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
+    branches = _branches(trainer)
     tasks = {name: _entry(trainer, name, reports.get(name, {}) | errors.get(name, {})) for name in trainer.model.tasks}
     manifest = Manifest(
         name=trainer.spec.name,
@@ -45,11 +48,12 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
         licence=trainer.spec.licence,
         description=trainer.spec.description,
         backbone=BackboneName(name=trainer.backbone.name, sha256=trainer.backbone.sha256),
+        branches=branches,
         tasks=tasks,
         training=_training(trainer),
     )
     heads = {name: _arrays(head) for name, head in trainer.model.heads.items()}
-    return write_pack(folder, manifest, heads, adapter, form, card_of(manifest))
+    return write_pack(folder, manifest, heads, adapter, form, card_of(manifest), _arrays(trainer.model.readouts))
 
 
 def observe(trainer: Trainer) -> None:
@@ -110,6 +114,24 @@ class _DevLogits:
 
     def _of(self, text: str, tasks: Sequence[str]) -> dict[str, Floats]:
         return {name: self.rows[text][0][name] for name in tasks}
+
+
+def _branches(trainer: Trainer) -> BranchesFile | None:
+    """Ask questions on dev rows, fit their calibration on them and score them; None without readouts."""
+    if not trainer.quiz:
+        return None
+    rows = [row for file in trainer.data.dev.values() for row in spread(file, DEV_ASKED)]
+    found = trainer.quiz.ask(trainer.model, rows, trainer.settings.seed)
+    calibration = answered.fit(found)
+    before, after = answered.scores(found, UNCALIBRATED), answered.scores(found, calibration)
+    scores = {kind: {**each, "ece-before": before[kind].get("ece")} for kind, each in after.items()}
+    return BranchesFile(
+        file="",
+        sha256="",
+        temperatures=dict(calibration.temperatures),
+        mention=calibration.mention,
+        scores=scores,
+    )
 
 
 def _adapter(trainer: Trainer) -> tuple[dict[str, NDArray[Any]], Any]:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from umbel import decide
+from umbel.answered import Answered
 from umbel.brancher import Brancher
 from umbel.branching import Asked, branch_states, question_loss
 from umbel.questions import Choice, Question
 from umbel.readouts import logits_of
 from umbel.vectors import VectorTeacher
+
+CHUNK = 32  # rows encoded at once when asked without training
 
 if TYPE_CHECKING:
     from umbel.backbones.bert import Encoding
@@ -56,31 +58,33 @@ class Quiz:
         return drawn
 
     def losses(
-        self, model: MultiTaskModel, encoding: Encoding, windows: Sequence[Window], asked: Sequence[Asked]
+        self, model: MultiTaskModel, encoding: Encoding, windows: Sequence[Window], questions: Sequence[Asked]
     ) -> Tensor:
         """Return the loss of each question `[questions]`; `Asked.text` is a row of the encoding."""
-        logits = self.logits(model, encoding, windows, asked)
-        return torch.stack([question_loss(e, found, windows[e.text]) for e, found in zip(asked, logits, strict=True)])
+        logits = self.logits(model, encoding, windows, questions)
+        return torch.stack(
+            [question_loss(e, found, windows[e.text]) for e, found in zip(questions, logits, strict=True)]
+        )
 
     def logits(
-        self, model: MultiTaskModel, encoding: Encoding, windows: Sequence[Window], asked: Sequence[Asked]
+        self, model: MultiTaskModel, encoding: Encoding, windows: Sequence[Window], questions: Sequence[Asked]
     ) -> list[tuple[Tensor, ...]]:
         """Return each question's logits (`readouts.logits_of`)."""
-        by_question = [self.brancher.branches(each.question) for each in asked]
-        flat = [(each.text, branch) for each, found in zip(asked, by_question, strict=True) for branch in found]
+        by_question = [self.brancher.branches(each.question) for each in questions]
+        flat = [(each.text, branch) for each, found in zip(questions, by_question, strict=True) for branch in found]
         states = iter(branch_states(model.encoder, model.readouts["roles"], encoding, flat, model.pad))
         weights, hidden = dict(model.readouts), encoding.hidden.float()
         logits = []
-        for each, found, cosines in zip(asked, by_question, self.cosines(encoding, asked), strict=True):
+        for each, found, cosines in zip(questions, by_question, self.cosines(encoding, questions), strict=True):
             of_branches = [next(states) for _ in found]
             roots, leaves = torch.cat([state[:1] for state in of_branches]), of_branches[0][1:]
             tokens = hidden[each.text, : len(windows[each.text].ids)]
             logits.append(logits_of(weights, each.question, roots, leaves, cosines, tokens))
         return logits
 
-    def cosines(self, encoding: Encoding, asked: Sequence[Asked]) -> list[Tensor]:
+    def cosines(self, encoding: Encoding, questions: Sequence[Asked]) -> list[Tensor]:
         """Return for each choice the cosines of its options' vectors with the text's `[options]`; else nothing."""
-        wanted = {o.words for each in asked if isinstance(each.question, Choice) for o in each.question.options}
+        wanted = {o.words for each in questions if isinstance(each.question, Choice) for o in each.question.options}
         self._learn_vectors(sorted(wanted - self._vectors.keys()))
         mask = encoding.mask[..., None]
         texts = functional.normalize((encoding.hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
@@ -88,7 +92,7 @@ class Quiz:
             torch.stack([self._vectors[option.words] for option in each.question.options]) @ texts[each.text]
             if isinstance(each.question, Choice)
             else texts.new_zeros(0)
-            for each in asked
+            for each in questions
         ]
 
     def _learn_vectors(self, words: Sequence[str]) -> None:
@@ -97,24 +101,18 @@ class Quiz:
             self._vectors.update(zip(words, self.teacher.vectors(windows), strict=True))
 
     @torch.no_grad()
-    def scores(self, model: MultiTaskModel, rows: Sequence[Example], seed: int) -> dict[str, float]:
-        """Return how many questions on dev rows are answered rightly, in percent, by kind of question.
-
-        Mentions count by their F1 (`decide.is_right`).
-        """
+    def ask(self, model: MultiTaskModel, rows: Sequence[Example], seed: int) -> list[Answered]:
+        """Ask the questions that the asker makes of rows, each text read as its first window."""
         model.eval()
-        found: dict[str, list[float]] = {}
-        for at in range(0, len(rows), 32):
-            some = rows[at : at + 32]
+        found = []
+        for at in range(0, len(rows), CHUNK):
+            some = rows[at : at + CHUNK]
             windows = [cut[0] for cut in self.tokenizer.windows_many([row.text for row in some])]
             drawn = [self.asker.ask(row, np.random.default_rng([seed, at + place])) for place, row in enumerate(some)]
-            asked = [Asked(place, *each) for place, row in enumerate(drawn) for each in row]
-            if not asked:
-                continue
-            encoding = model.encoder.encode(*model.pad_windows(windows))
-            for each, logits in zip(asked, self.logits(model, encoding, windows, asked), strict=True):
-                window = windows[each.text].offsets, [values.numpy() for values in logits]
-                given = decide.answer(each.question, some[each.text].text, [window])
-                right = decide.is_right(each.question, each.gold, given)
-                found.setdefault(decide.kind_name(each.question), []).append(100 * right)
-        return {name: float(np.mean(values)) for name, values in sorted(found.items())}
+            questions = [Asked(place, *each) for place, row in enumerate(drawn) for each in row]
+            if questions:
+                encoding = model.encoder.encode(*model.pad_windows(windows))
+                for each, logits in zip(questions, self.logits(model, encoding, windows, questions), strict=True):
+                    window = windows[each.text].offsets, [values.numpy() for values in logits]
+                    found.append(Answered(each.question, each.gold, some[each.text].text, [window]))
+        return found

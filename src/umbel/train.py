@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umbel import adapters, checkpoint, metrics
+from umbel import adapters, answered, checkpoint, metrics
 from umbel.backbones.bert import BertEncoder, Encoding
 from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
 from umbel.branching import Asked
 from umbel.checkpoint import Progress
-from umbel.decide import kind_name
+from umbel.decide import UNCALIBRATED, kind_name
 from umbel.distil import read_teacher, write_teacher
 from umbel.errors import InputError
 from umbel.evaluate import evaluate, spread
@@ -268,7 +268,8 @@ class Trainer:
         }
         if self.quiz and self.processes.leads:
             rows = [row for file in self.data.dev.values() for row in spread(file, DEV_ASKED)]
-            record["questions"] = self.quiz.scores(self.model, rows, self.settings.seed)
+            found = self.quiz.ask(self.model, rows, self.settings.seed)
+            record["questions"] = {kind: each["score"] for kind, each in answered.scores(found, UNCALIBRATED).items()}
         self.progress.history.append(record)
         for task, score in scores.items():
             best = self.progress.best.get(task)

@@ -9,6 +9,9 @@ from tiny_pack import write_tiny_backbone
 from umbel import decide, train
 from umbel.branching import extract_loss, mentions_loss, token_span
 from umbel.catalogue import load_backbone
+from umbel.errors import PackError
+from umbel.pack import read_pack
+from umbel.publish import publish
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
 from umbel.records import Window
 
@@ -121,3 +124,26 @@ def test_mentions_train_every_type_and_token_but_special_ones():
     assert (logits.grad[2, 1, [1, 2]] < 0).all()
     assert logits.grad[0, 1, 1] < 0 < logits.grad[0, 1, 2]
     assert (logits.grad[:, 0, 1:5] > 0).all()
+
+
+def test_the_pack_holds_readouts_with_their_calibration_and_scores(backbone, tmp_path):
+    trainer = trainer_of(backbone, tmp_path / "run", epochs=4.0)
+    trainer.run()
+    pack = read_pack(publish(trainer, tmp_path / "pack").folder)
+    pack.verify()
+    for name, value in pack.branches().items():
+        np.testing.assert_array_equal(value, trainer.model.readouts[name].detach().numpy())
+    entry = pack.manifest.branches
+    assert pack.manifest.format == 2
+    assert set(entry.scores) == {"choice", "extract", "mentions", "predicate", "score"}
+    assert entry.calibration.temperatures == entry.temperatures
+    assert entry.scores["choice"]["asked"] == 40
+
+
+def test_damaged_readouts_are_told(backbone, tmp_path):
+    trainer = trainer_of(backbone, tmp_path / "run", epochs=0.1)
+    trainer.run()
+    pack = publish(trainer, tmp_path / "pack")
+    (pack.folder / "branches.safetensors").write_bytes(b"x")
+    with pytest.raises(PackError, match=r"branches\.safetensors: found SHA-256"):
+        read_pack(pack.folder).verify()

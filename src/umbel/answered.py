@@ -1,0 +1,124 @@
+"""Questions that were asked with their gold answers known: fits their calibration and scores them, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel import decide, metrics
+from umbel.calibrate import binary_cross_entropy, fit_temperature
+from umbel.decide import UNCALIBRATED, Calibration, kind_name
+from umbel.questions import Choice, ExtractAnswer, Mentions, Predicate, PredicateAnswer, Question, Score
+from umbel.records import LabelPrediction, SpansPrediction
+
+Floats = NDArray[np.float32]
+THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2).tolist()  # of mentions
+MIN_ASKED = 20  # fewer of a kind fit nothing
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A question of a text, its gold answer (as in `branching.Asked`), and each window's offsets and logits."""
+
+    question: Question
+    gold: Any
+    text: str
+    windows: Sequence[tuple[NDArray[np.int32], Sequence[Floats]]]
+
+    def answer(self, calibration: Calibration = UNCALIBRATED) -> decide.Answer:
+        """Answer it."""
+        return decide.answer(self.question, self.text, self.windows, calibration)
+
+
+def fit(asked: Iterable[Answered]) -> Calibration:
+    """Return temperatures by kind of question, and the threshold of mentions with the best F1."""
+    by_kind = _by_kind(asked)
+    temperatures = {
+        name: fit_temperature(_loss_of(found))
+        for name, found in by_kind.items()
+        if len(found) >= MIN_ASKED and name != "mentions"
+    }
+    calibration = Calibration(temperatures)
+    mentions = by_kind.get("mentions", [])
+    if len(mentions) < MIN_ASKED:
+        return calibration
+    tried = [replace(calibration, mention=threshold) for threshold in THRESHOLDS]
+    return max(tried, key=lambda each: _mentions_f1(mentions, each))
+
+
+def scores(asked: Iterable[Answered], calibration: Calibration) -> dict[str, dict[str, float]]:
+    """Return for each kind of question `asked`, `score` (percent right, or F1 of mentions) and, but for those, `ece`.
+
+    A span is right where it is exactly the gold one, or rightly none.
+    """
+    report = {}
+    for name, found in sorted(_by_kind(asked).items()):
+        answers = [each.answer(calibration) for each in found]
+        right = np.array([decide.is_right(each.question, each.gold, a) for each, a in zip(found, answers, strict=True)])
+        entry: dict[str, float] = {"asked": len(found), "score": float(100 * right.mean())}
+        if name == "mentions":
+            entry["score"] = _mentions_f1(found, calibration)
+        else:
+            entry["ece"] = metrics.calibration_error(np.array([_sureness(answer) for answer in answers]), right > 0)
+        report[name] = entry
+    return report
+
+
+def _by_kind(asked: Iterable[Answered]) -> Mapping[str, list[Answered]]:
+    found: dict[str, list[Answered]] = {}
+    for each in asked:
+        found.setdefault(kind_name(each.question), []).append(each)
+    return found
+
+
+def _loss_of(asked: Sequence[Answered]) -> Callable[[float], float]:
+    """Return the mean negative log likelihood of the gold answers as a function of the temperature."""
+
+    def loss(temperature: float) -> float:
+        return float(np.mean([_surprise(each, temperature) for each in asked]))
+
+    return loss
+
+
+def _surprise(asked: Answered, temperature: float) -> float:
+    kind = kind_name(asked.question)
+    found = asked.answer(Calibration({kind: temperature}))
+    match asked.question, found:
+        case Predicate(), PredicateAnswer(probability=probability):
+            logit = np.log(np.clip(probability, 1e-9, 1)) - np.log(np.clip(1 - probability, 1e-9, 1))
+            return binary_cross_entropy(np.array([logit]), np.array([float(asked.gold)]))
+        case Choice(options=options), LabelPrediction(probabilities=probabilities):
+            return float(-np.log(max(probabilities[options[asked.gold].name], 1e-9)))
+        case Score(levels=levels), _:
+            probabilities = found.probabilities  # type: ignore[union-attr]
+            shares = zip(levels, asked.gold, strict=True)
+            return float(-sum(share * np.log(max(probabilities[level.name], 1e-9)) for level, share in shares))
+        case _, ExtractAnswer(probability=probability):
+            right = decide.is_right(asked.question, asked.gold, found)
+            return float(-np.log(max(probability if right else 1 - probability, 1e-9)))
+    raise TypeError(f"{kind} has no temperature")
+
+
+def _sureness(answer: decide.Answer) -> float:
+    match answer:
+        case LabelPrediction(probability=probability) | ExtractAnswer(probability=probability):
+            return probability
+        case PredicateAnswer(probability=probability):
+            return max(probability, 1 - probability)
+        case _:
+            return max(answer.probabilities.values())  # type: ignore[union-attr]
+
+
+def _mentions_f1(asked: Sequence[Answered], calibration: Calibration) -> float:
+    wanted, given = [], []
+    for each in asked:
+        assert isinstance(each.question, Mentions)
+        found = each.answer(calibration)
+        assert isinstance(found, SpansPrediction)
+        wanted.append({(each.question.types[kind].name, start, end) for kind, start, end in each.gold})
+        given.append({(span.label, span.start, span.end) for span in found})
+    return metrics.micro(wanted, given)["f1"]
