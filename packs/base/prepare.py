@@ -27,6 +27,7 @@ from typing import Any
 
 import archives
 import news
+import reading
 
 from umbel.cache import atomic_write
 from umbel.errors import DataError, UmbelError
@@ -48,6 +49,10 @@ SETS: dict[str, tuple[str, ...]] = {  # set -> the columns that tasks of the pac
     "wnut17": ("entities",),
     "mams_terms": ("aspect_terms",),
     "mams_categories": ("aspect_categories",),
+    "cmrc2018": ("question", "answers"),
+    "drcd": ("question", "answers"),
+    "stsb_zh": ("text_pair", "similarity"),
+    "stsb_en": ("text_pair", "similarity"),
 }
 SPLITS = ("train", "dev")
 
@@ -147,6 +152,8 @@ def read_set(folder: Path, name: str) -> Source:
     read = {split: _rows(folder, name, split) for split in SPLITS}
     if add := ADDED.get(name):
         read = {split: [add(row) for row in rows] for split, rows in read.items()}
+    if turn := TURNED.get(name):
+        read = {split: turn(rows) for split, rows in read.items()}
     return Source(name, read)
 
 
@@ -201,6 +208,12 @@ ADDED: dict[str, Callable[[Row], Row]] = {
     "mams_terms": flatten,
     "weibo_ner": lambda row: add_names(row, NAMES["weibo_ner"]),
     "wnut17": lambda row: add_names(row, NAMES["wnut17"]),
+}
+TURNED: dict[str, Callable[[Iterable[Row]], list[Row]]] = {
+    "cmrc2018": reading.passages,
+    "drcd": reading.passages,
+    "stsb_zh": reading.pairs,
+    "stsb_en": reading.pairs,
 }
 
 
@@ -289,7 +302,7 @@ def faults(source: Source) -> Iterator[str]:
 
 
 def _is_spans(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "label" in value[0]
 
 
 def span_faults(text: str, spans: Sequence[Row]) -> list[str]:
@@ -323,7 +336,7 @@ def labels_of(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
-        return [item["label"] if isinstance(item, dict) else item for item in value]
+        return [item.get("label", "question") if isinstance(item, dict) else item for item in value]
     return []
 
 

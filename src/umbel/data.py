@@ -31,6 +31,11 @@ class Data:
     dev: dict[str, list[Example]]
     shares: dict[str, float]  # factor on each train file's share of the mix
 
+    @property
+    def answered(self) -> dict[str, Task]:
+        """The tasks that every text is answered with; those of kind `asked` only bring questions to train on."""
+        return {name: task for name, task in self.tasks.items() if kind_of(task.kind).reads != "nothing"}
+
     def train_of(self, task: str) -> Iterator[Example]:
         """Yield the train examples that carry a gold for a task."""
         return (example for examples in self.train.values() for example in examples if task in example.golds)

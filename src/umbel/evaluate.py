@@ -38,13 +38,14 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Return each task's report: `rows`, `metric`, `score`, all `scores`, `languages` and, for one label, `ece`.
 
+    `only` are the names of the tasks to score, all of `tasks` by default.
     Every dev file is read once for all its tasks, at most `limit` rows of it, evenly spread; `progress` is told how
     many rows are done.
     """
     answers: dict[tuple[str, str], _Answers] = {}
     for file in dev.values():
         examples = spread(file, limit)
-        for example, predictions in _answered(predictor, examples, only):
+        for example, predictions in _answered(predictor, examples, only or tasks):
             for name, prediction in predictions.items():
                 for language in (ANY_LANGUAGE, example.language):
                     kept = answers.setdefault((name, language), _Answers())
@@ -57,7 +58,7 @@ def evaluate(
 def _answered(
     predictor: Predictor, examples: Sequence[Example], only: Collection[str]
 ) -> list[tuple[Example, dict[str, Prediction]]]:
-    names = sorted({name for example in examples for name in example.golds if not only or name in only})
+    names = sorted({name for example in examples for name in example.golds if name in only})
     if not names:
         return []
     results = predictor([example.text for example in examples], names)

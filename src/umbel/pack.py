@@ -140,8 +140,9 @@ class Pack:
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
-        """The pack's tasks by name, in the order of the manifest."""
-        return {name: entry.task(name) for name, entry in self.manifest.tasks.items()}
+        """The tasks that texts are answered with, by name, in the order of the manifest."""
+        entries = self.manifest.tasks.items()
+        return {name: entry.task(name) for name, entry in entries if kind_of(entry.kind).reads != "nothing"}
 
     def head(self, task: str) -> dict[str, NDArray[np.float32]]:
         """Return a task's head: `weight` `[width, hidden]`, `bias` `[width]`, for pooled kinds `query` `[hidden]`.
@@ -192,7 +193,7 @@ class Pack:
         """
         self.adapter()
         self.branches()
-        for task in self.manifest.tasks:
+        for task in self.tasks:
             self.head(task)
 
     def _tensors(self, entry: File) -> dict[str, NDArray[Any]]:

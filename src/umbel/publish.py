@@ -41,7 +41,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     errors = dev.calibrate()
     reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
     branches = _branches(trainer)
-    tasks = {name: _entry(trainer, name, reports.get(name, {}) | errors.get(name, {})) for name in trainer.model.tasks}
+    tasks = {name: _entry(trainer, name, reports.get(name, {}) | errors.get(name, {})) for name in trainer.data.tasks}
     manifest = Manifest(
         name=trainer.spec.name,
         version=trainer.spec.version,
@@ -76,7 +76,7 @@ class _DevLogits:
         self.rows: dict[str, tuple[dict[str, Floats], Reading]] = {}
         self.examples = [example for examples in trainer.data.dev.values() for example in examples]
         for examples in trainer.data.dev.values():
-            names = sorted({name for example in examples for name in example.golds})
+            names = sorted({name for example in examples for name in example.golds if name in self.model.tasks})
             for at in range(0, len(examples), CHUNK):
                 texts = [example.text for example in examples[at : at + CHUNK]]
                 logits, readings = merged_logits(
@@ -158,7 +158,7 @@ def _arrays(head: torch.nn.Module) -> dict[str, Floats]:
 
 
 def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any]) -> TaskEntry:
-    task: Task = trainer.model.tasks[name]
+    task: Task = trainer.model.tasks.get(name, trainer.data.tasks[name])
     spec = next(spec for spec in trainer.spec.tasks if spec.name == name)
     return TaskEntry(
         kind=task.kind,

@@ -35,8 +35,8 @@ Drawn = tuple[Question, Any]  # a question and its gold answer (`branching.Asked
 class Asker(Protocol):
     """Makes questions of a row; `asking.Asker` is one."""
 
-    def ask(self, example: Example, generator: np.random.Generator) -> Sequence[Drawn]:
-        """Return questions with their gold answers; everything random comes from the generator."""
+    def ask(self, example: Example, generator: np.random.Generator, most: float) -> Sequence[Drawn]:
+        """Return questions with their gold answers, `most` on average; everything random comes from the generator."""
 
 
 class Quiz:
@@ -49,13 +49,8 @@ class Quiz:
         self._vectors: dict[str, Tensor] = {}
 
     def draw(self, rows: Sequence[Example], most: float, seed: Sequence[int]) -> list[Sequence[Drawn]]:
-        """Return each row's questions, `most` of them on average: a whole number always, the rest of it by chance."""
-        drawn: list[Sequence[Drawn]] = []
-        for place, row in enumerate(rows):
-            generator = np.random.default_rng([*seed, place])
-            count = int(most) + int(generator.random() < most % 1)
-            drawn.append([*self.asker.ask(row, generator)][:count] if count else [])
-        return drawn
+        """Return each row's questions, `most` of them on average."""
+        return [self.asker.ask(row, np.random.default_rng([*seed, place]), most) for place, row in enumerate(rows)]
 
     def losses(
         self, model: MultiTaskModel, encoding: Encoding, windows: Sequence[Window], questions: Sequence[Asked]
@@ -108,7 +103,9 @@ class Quiz:
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
             windows = [cut[0] for cut in self.tokenizer.windows_many([row.text for row in some])]
-            drawn = [self.asker.ask(row, np.random.default_rng([seed, at + place])) for place, row in enumerate(some)]
+            drawn = [
+                self.asker.ask(row, np.random.default_rng([seed, at + place]), 1) for place, row in enumerate(some)
+            ]
             questions = [Asked(place, *each) for place, row in enumerate(drawn) for each in row]
             if questions:
                 encoding = model.encoder.encode(*model.pad_windows(windows))

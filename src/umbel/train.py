@@ -127,7 +127,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed)
         encoder = _encoder(backbone, self.settings)
         pad, dropout = backbone.tokenizer.pad, self.settings.dropout
-        self.model = MultiTaskModel(encoder, data.tasks, pad, dropout, branching=asker is not None)
+        self.model = MultiTaskModel(encoder, data.answered, pad, dropout, branching=asker is not None)
         self.optimizer = _optimizer(self.model, self.settings)
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
         if self.settings.teachers:
@@ -282,7 +282,7 @@ class Trainer:
     def dev_scores(self, limit: int) -> dict[str, float]:
         """Return each task's own metric on at most `limit` rows of each dev file."""
         predictor = TrainedPredictor(self.model, self.backbone.tokenizer, self.precision)
-        reports = evaluate(predictor, self.data.tasks, self.data.dev, limit=limit)
+        reports = evaluate(predictor, self.data.answered, self.data.dev, limit=limit)
         return {name: report["score"] for name, report in reports.items()}
 
     def _read(self, rows: Sequence[Example]) -> list[Item]:

@@ -13,8 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from umbel.asking import Asker, read_templates
 from umbel.console import training
-from umbel.data import load
+from umbel.data import Data, load
 from umbel.errors import InputError, MissingExtraError
 from umbel.loading import backbone_of, ready_backbone
 from umbel.spec import load_spec
@@ -77,7 +78,7 @@ def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, proc
     console.print(f"training {spec.name} {spec.version} on {backbone.name}; saved in {folder}", soft_wrap=True)
     with training(console) as reporter:
         with spinner("cutting the rows into tokens"):
-            trainer = Trainer(spec, data, backbone, folder, reporter, processes)
+            trainer = Trainer(spec, data, backbone, folder, reporter, processes, asker_of(spec, data))
         trainer.run()
     if not processes.leads:
         return None
@@ -86,6 +87,17 @@ def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, proc
             trainer.teach(teach)
     with spinner("calibrating and writing the pack"):
         return publish(trainer, folder / PACK).folder
+
+
+def asker_of(spec: PackSpec, data: Data) -> Asker | None:
+    """Return what makes questions of rows, where the declaration names templates.
+
+    Raises:
+        SpecError: the templates have faults.
+    """
+    if not spec.train.questions:
+        return None
+    return Asker(read_templates(spec.folder / spec.train.questions, data.tasks), data.tasks)
 
 
 @contextmanager

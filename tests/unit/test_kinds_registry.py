@@ -46,7 +46,7 @@ def installed(tmp_path, monkeypatch):
 def test_the_built_in_kinds_are_there_under_their_names():
     assert set(kinds()) >= BUILT_IN
     assert all(kind.name == name for name, kind in kinds().items())
-    assert all(kind.reads in ("pooled", "tokens") for kind in kinds().values())
+    assert all(kind.reads in ("pooled", "tokens", "nothing") for kind in kinds().values())
 
 
 def test_an_unknown_kind_is_named_with_the_nearest_known_one():

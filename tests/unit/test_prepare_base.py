@@ -18,7 +18,16 @@ import pytest
 from umbel.check import text_key
 from umbel.errors import DataError, DownloadError
 
-COLUMN_VALUES = {"emotions": ["joy"], "entities": [], "slots": [], "aspect_terms": [], "domains": [], "intents": []}
+COLUMN_VALUES = {
+    "emotions": ["joy"],
+    "entities": [],
+    "slots": [],
+    "aspect_terms": [],
+    "domains": [],
+    "intents": [],
+    "answers": [],
+    "similarity": 2.5,
+}
 
 
 def mentions(row: dict[str, Any]) -> list[tuple[str, str]]:

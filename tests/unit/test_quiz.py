@@ -19,7 +19,7 @@ from umbel.records import Window
 class PlainAsker:
     """Asks of every row all kinds of questions, in an order of the generator's."""
 
-    def ask(self, example, generator):
+    def ask(self, example, generator, most):
         good, text = example.golds["sentiment"] == "good", example.text
         options = (Option("good"), Option("bad"))
         turn = bool(generator.random() < 0.5)
@@ -32,7 +32,8 @@ class PlainAsker:
             (Mentions((Option("Paris"),)), tuple(places)),
             (Extract("to good bad"), places[0][1:] if len(places) == 1 else None),
         ]
-        return [found[place] for place in generator.permutation(len(found))]
+        count = int(most) + (generator.random() < most % 1)
+        return [found[place] for place in generator.permutation(len(found))[:count]]
 
 
 @pytest.fixture(scope="module")

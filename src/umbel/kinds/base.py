@@ -32,7 +32,7 @@ class Kind(Protocol):
     """What the rest of Umbel asks of a kind. A kind keeps no state; everything about a task is in `task`."""
 
     name: str
-    reads: Literal["pooled", "tokens"]
+    reads: Literal["pooled", "tokens", "nothing"]  # nothing: a kind of data that no text is answered from
     metrics: tuple[str, ...]  # the ones it can report; the first is the default
     trained: bool  # whether it has a head
 

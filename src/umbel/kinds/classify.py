@@ -27,7 +27,7 @@ class TextClassification:
     """
 
     name = "text-classification"
-    reads: Literal["pooled", "tokens"] = "pooled"
+    reads: Literal["pooled", "tokens", "nothing"] = "pooled"
     metrics = ("accuracy", "macro-f1", "micro-f1", "in-scope-accuracy", "out-of-scope-recall")
     trained = True
 

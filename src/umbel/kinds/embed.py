@@ -19,7 +19,7 @@ class FeatureExtraction:
     """The hub's `feature-extraction`; windows of a long text merge by their mean, weighted by their tokens."""
 
     name = "feature-extraction"
-    reads: Literal["pooled", "tokens"] = "pooled"
+    reads: Literal["pooled", "tokens", "nothing"] = "pooled"
     metrics: tuple[str, ...] = ()
     trained = False
 

@@ -21,7 +21,7 @@ class Regression:
     """A number; windows of a long text merge by their mean, weighted by their tokens."""
 
     name = "regression"
-    reads: Literal["pooled", "tokens"] = "pooled"
+    reads: Literal["pooled", "tokens", "nothing"] = "pooled"
     metrics = ("pearson", "spearman", "mean-absolute-error")
     trained = True
 

@@ -34,7 +34,7 @@ class TokenClassification:
     """
 
     name = "token-classification"
-    reads: Literal["pooled", "tokens"] = "tokens"
+    reads: Literal["pooled", "tokens", "nothing"] = "tokens"
     metrics = ("f1", "precision", "recall")
     trained = True
 

@@ -1,0 +1,155 @@
+"""Questions that come with their rows: data to train answering what is asked on the spot; no task of its own.
+
+A cell is one question or a list of them:
+
+    {"question": "Who called?", "answers": [{"start": 3, "text": "Anna"}]}      no answers: the text holds none
+    {"choice": "Which team?", "options": ["billing", "technical: it does not work"], "answer": "billing"}
+    {"predicate": "The customer wants a refund", "answer": true}
+    {"score": "How angry?", "levels": ["calm", "cross", "furious"], "answer": 1.4}      a place on the scale, from 0
+    {"types": ["person", "place"], "spans": [{"start": 3, "end": 7, "label": "person"}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.errors import InputError, suggest
+from umbel.kinds.base import Floats
+from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Question, Score, checked
+from umbel.records import Prediction, Task, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Drawn = tuple[Question, Any]
+
+
+class Asked:
+    """Rows of questions with their gold answers, tuples of (question, gold)."""
+
+    name = "asked"
+    reads: Literal["pooled", "tokens", "nothing"] = "nothing"
+    metrics: tuple[str, ...] = ()
+    trained = False
+
+    def parse(self, task: Task, value: object, text: str) -> tuple[Drawn, ...]:
+        """Return the cell's questions, each checked against the text."""
+        return tuple(_question(item, text) for item in (value if isinstance(value, list) else [value]))
+
+    def labels_in(self, value: object) -> Sequence[str]:
+        """Return nothing."""
+        return ()
+
+    def width(self, task: Task) -> int:
+        """Return 0: there is no head."""
+        return 0
+
+    def target(self, task: Task, gold: Any, window: Window) -> NDArray[Any]:
+        """Return nothing `[0]`."""
+        return np.zeros(0, np.float32)
+
+    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
+        """Return the target as it is."""
+        return target
+
+    def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
+        """Return zeros `[rows]`; questions have losses of their own."""
+        return logits.new_zeros(len(logits))
+
+    def merge(self, task: Task, logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
+        """Return the first window's."""
+        return logits[0]
+
+    def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
+        """Refuse: questions are asked, not answered unasked."""
+        raise InputError(f"{task.name}: a task of kind asked answers nothing by itself", "ask a question")
+
+    def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Return nothing."""
+        return {}
+
+    def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
+        """Return the task as it is."""
+        return task
+
+    def calibrate(
+        self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
+    ) -> tuple[Task, Mapping[str, float]]:
+        """Return the task as it is."""
+        return task, {}
+
+
+_FORMS = ("question", "choice", "predicate", "score", "types")
+
+
+def _question(item: object, text: str) -> Drawn:
+    forms = [form for form in _FORMS if isinstance(item, dict) and form in item]
+    if not isinstance(item, dict) or len(forms) != 1:
+        raise ValueError(f"found {item!r:.60}, expected a question: a mapping with one of {', '.join(_FORMS)}")
+    question, gold = _READ[forms[0]](item, text)
+    try:
+        return checked(question), gold
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _extract(item: Mapping[str, Any], text: str) -> Drawn:
+    answers = item.get("answers", [])
+    if not isinstance(answers, list):
+        raise ValueError(f"answers: found {answers!r:.40}, expected a list of {{start, text}}")
+    for answer in answers:
+        start, words = answer.get("start"), answer.get("text")
+        if not isinstance(start, int) or not isinstance(words, str) or text[start : start + len(words)] != words:
+            raise ValueError(f"answers: {answer!r:.60} does not stand there in the text")
+    gold = (answers[0]["start"], answers[0]["start"] + len(answers[0]["text"])) if answers else None
+    return Extract(item["question"]), gold
+
+
+def _choice(item: Mapping[str, Any], text: str) -> Drawn:
+    options = _options(item, "options")
+    names = [option.name for option in options]
+    if item.get("answer") not in names:
+        raise ValueError(f"answer: {item.get('answer')!r} is not an option{suggest(str(item.get('answer')), names)}")
+    return Choice(item["choice"], options), names.index(item["answer"])
+
+
+def _predicate(item: Mapping[str, Any], text: str) -> Drawn:
+    if not isinstance(item.get("answer"), bool):
+        raise ValueError(f"answer: found {item.get('answer')!r}, expected true or false")
+    return Predicate(item["predicate"]), item["answer"]
+
+
+def _score(item: Mapping[str, Any], text: str) -> Drawn:
+    levels, answer = _options(item, "levels"), item.get("answer")
+    if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 <= answer <= len(levels) - 1:
+        raise ValueError(f"answer: found {answer!r}, expected a place on the scale, 0 to {len(levels) - 1}")
+    return Score(item["score"], levels), np.maximum(1 - np.abs(np.arange(len(levels)) - answer), 0).astype(np.float32)
+
+
+def _mentions(item: Mapping[str, Any], text: str) -> Drawn:
+    types = _options(item, "types")
+    names = [option.name for option in types]
+    found = []
+    for span in item.get("spans", []):
+        start, end, label = span.get("start"), span.get("end"), span.get("label")
+        if label not in names:
+            raise ValueError(f"spans: {label!r} is not one of the types{suggest(str(label), names)}")
+        if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(text):
+            raise ValueError(f"spans: {span!r:.60} lies outside the text of {len(text)} characters or is empty")
+        found.append((names.index(label), start, end))
+    return Mentions(types), tuple(found)
+
+
+def _options(item: Mapping[str, Any], key: str) -> tuple[Option, ...]:
+    values = item.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{key}: found {values!r:.60}, expected a list of texts")
+    parts = [value.partition(": ") for value in values]
+    return tuple(Option(name, description) for name, _, description in parts)
+
+
+_READ = {"question": _extract, "choice": _choice, "predicate": _predicate, "score": _score, "types": _mentions}
