@@ -2,10 +2,15 @@
 
 Pooled heads are stacked in groups of a fixed size: a group's products have the same shape whatever tasks exist or are
 asked, so a task's logits are bit-identical beside any others. Knows nothing of texts and engines.
+
+No product here is large enough for a BLAS library to share it among threads: those would go on spinning for
+milliseconds, on the very processors the engine needs for the next text (docs/log.md). So a product is many dot
+products (`vecdot`) or a stack of narrow matrices.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -15,6 +20,7 @@ from umbel.calibrate import softmax
 
 Floats = NDArray[np.float32]
 GROUP = 16
+NARROW = 32  # numbers of a hidden state that one product of a stack yields
 
 Head = Mapping[str, Floats]  # query (pooled kinds only), weight, bias; empty for kinds without a head
 
@@ -43,14 +49,22 @@ class Heads:
             names = self._pooled[number * GROUP : (number + 1) * GROUP]
             asked = [(row, name) for row, name in enumerate(names) if name in tasks]
             if asked:
-                pooled = softmax(queries @ hidden.T) @ hidden  # [GROUP, hidden]
+                pooled = _means(softmax(np.vecdot(queries[:, None], hidden)), hidden)  # [GROUP, hidden]
                 found.update({name: _linear(self._heads[name], pooled[row]) for row, name in asked})
         for name in tasks:
             if name not in found:
                 head = self._heads[name]
-                found[name] = hidden @ head["weight"].T + head["bias"] if head else hidden.mean(axis=0)
+                found[name] = _linear(head, hidden[:, None]) if head else hidden.mean(axis=0)
         return {name: found[name] for name in tasks}
 
 
-def _linear(head: Head, pooled: Floats) -> Floats:
-    return head["weight"] @ pooled + head["bias"]
+def _means(weights: Floats, hidden: Floats) -> Floats:
+    """Return the mean hidden states `[GROUP, hidden]` of `[tokens, hidden]` under weights `[GROUP, tokens]`."""
+    slices = hidden.reshape(len(hidden), -1, math.gcd(NARROW, hidden.shape[1])).transpose(1, 0, 2)
+    return (weights @ slices).transpose(1, 0, 2).reshape(len(weights), -1)  # [slices, GROUP, numbers] before
+
+
+def _linear(head: Head, inputs: Floats) -> Floats:
+    """Return logits `[..., width]` of `[hidden]` or `[tokens, 1, hidden]`."""
+    logits: Floats = np.vecdot(head["weight"], inputs) + head["bias"]
+    return logits
