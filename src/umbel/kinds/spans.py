@@ -161,23 +161,34 @@ def best_tags(logits: Floats) -> NDArray[np.int64]:
 
 
 def _viterbi(logits: Floats) -> NDArray[np.int64]:
-    """Search the best allowed path: continuing tags can only be reached from themselves or from their beginning."""
-    tokens, width = logits.shape
-    ends = np.arange(2, width, 2)  # the continuing tags
-    scores = logits[0].astype(np.float64)
-    scores[ends] = -np.inf
-    back = np.zeros((tokens, width), np.int64)
-    for token in range(1, tokens):
-        back[token] = scores.argmax()
-        reached = np.full(width, scores.max())
-        from_begin = scores[ends - 1] >= scores[ends]
-        back[token, ends] = np.where(from_begin, ends - 1, ends)
-        reached[ends] = np.where(from_begin, scores[ends - 1], scores[ends])
-        scores = reached + logits[token]
-    path = np.zeros(tokens, np.int64)
-    path[-1] = scores.argmax()
-    for token in range(tokens - 1, 0, -1):
-        path[token - 1] = back[token, path[token]]
+    """Search the best allowed path: a continuing tag can only be reached from itself or from its beginning."""
+    scores = logits.astype(np.float64)
+    outside, begin, inside = scores[:, OUTSIDE].tolist(), scores[:, 1::2], scores[:, 2::2]
+    best, within = 0.0, np.full(begin.shape[1], -np.inf)  # scores of the best path, and of those in a span `[labels]`
+    begins = np.zeros(begin.shape, bool)
+    ends = []  # by token: the label of the span that the best path is in, -1 for none
+    for token in range(len(scores)):
+        starting, within = best + begin[token], within + inside[token]
+        np.greater_equal(starting, within, out=begins[token])
+        within = np.maximum(starting, within)
+        label, best = int(within.argmax()), best + outside[token]
+        ends.append(label if within[label] > best else -1)
+        best = max(best, float(within[label]))
+    return _traced(ends, begins)
+
+
+def _traced(ends: list[int], begins: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Follow the best path back from its last token."""
+    path = np.full(len(ends), OUTSIDE, np.int64)
+    token = len(ends) - 1
+    while token >= 0:
+        label = ends[token]
+        if label >= 0:
+            while not begins[token, label]:
+                path[token] = 2 + 2 * label
+                token -= 1
+            path[token] = 1 + 2 * label
+        token -= 1
     return path
 
 
