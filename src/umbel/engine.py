@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -65,11 +65,17 @@ class OpenVinoEngine:
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
         """Return hidden states `[batch, tokens, hidden]`; the array is the caller's."""
+        (hidden,) = self.run([embedded, lengths])
+        return np.array(hidden)
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[Floats]:
+        """Return all results of the graph; the arrays are the engine's own and last until the thread's next call."""
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
-        request.infer([embedded, lengths], share_inputs=True)  # in the order of the graph's inputs
-        return np.array(request.get_output_tensor().data)
+        # In the order of the graph's inputs; without sharing, the results would be copied twice.
+        request.infer(list(inputs), share_inputs=True, share_outputs=True)
+        return [request.get_output_tensor(place).data for place in range(len(self._compiled.outputs))]
 
 
 def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:
@@ -85,66 +91,93 @@ def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats]) -> ov.Model:
     Inputs, in this order: `embedded` `[batch, tokens, hidden]` fp32 and `lengths` `[batch]` int32; the output is
     `[batch, tokens, hidden]` fp32.
     """
-    return _Builder(shape, tensors).build()
+    return GraphBuilder(shape, tensors).build()
 
 
-class _Builder:
+class GraphBuilder:
+    """Builds the encoder node by node; `kept` are its layers' keys and values in turn, once built."""
+
     def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats]) -> None:
         self.shape, self.tensors = shape, tensors
+        self.kept: list[ov.Node] = []  # [batch, heads, tokens, hidden/heads]
+        self._constants: dict[str, ov.Node] = {}
 
     def build(self) -> ov.Model:
-        embedded = ops.parameter([-1, -1, self.shape.hidden], np.float32, "embedded")
-        lengths = ops.parameter([-1], np.int32, "lengths")
-        tokens = ops.gather(ops.shape_of(embedded, "i32"), _int(1), _int(0))
-        places = ops.range(_int(0), tokens, _int(1), "i32")  # [tokens]
-        hidden = self._embeddings(embedded, places)
-        mask = ops.less(ops.unsqueeze(places, _ints(0, 1, 2)), ops.unsqueeze(lengths, _ints(1, 2, 3)))
+        """Return the encoder's graph."""
+        embedded = parameter([-1, -1, self.shape.hidden], np.float32, "embedded")
+        lengths = parameter([-1], np.int32, "lengths")
+        tokens = ops.gather(ops.shape_of(embedded, "i32"), number(1), number(0))
+        places = ops.range(number(0), tokens, number(1), "i32")  # [tokens]
+        hidden = self.embeddings(embedded, places)
+        mask = ops.less(ops.unsqueeze(places, numbers(0, 1, 2)), ops.unsqueeze(lengths, numbers(1, 2, 3)))
         bias = ops.select(mask, _float(0.0), _float(-1e9))  # [batch, 1, 1, tokens]
         for layer in range(self.shape.layers):
             hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
         hidden.set_friendly_name("hidden")
         return ov.Model([hidden], [embedded, lengths], "encoder")
 
-    def _embeddings(self, embedded: ov.Node, places: ov.Node) -> ov.Node:
+    def embeddings(self, embedded: ov.Node, places: ov.Node) -> ov.Node:
+        """Add positions, counted from 0, to word embeddings."""
         table = self.tensors["embeddings.position_embeddings.weight"][self.shape.first_position :]
         kind = self.tensors["embeddings.token_type_embeddings.weight"][0]
-        positions = ops.gather(ops.constant(np.ascontiguousarray(table + kind)), places, _int(0))
-        return self._norm("embeddings.LayerNorm", ops.add(embedded, positions))
+        positions = ops.gather(ops.constant(np.ascontiguousarray(table + kind)), places, number(0))
+        return self.norm("embeddings.LayerNorm", ops.add(embedded, positions))
 
     def _layer(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
-        attended = self._attention(f"{name}.attention.self", hidden, bias)
-        update = self._dense(f"{name}.attention.output.dense", attended)
-        hidden = self._norm(f"{name}.attention.output.LayerNorm", ops.add(update, hidden))
-        wide = ops.gelu(self._dense(f"{name}.intermediate.dense", hidden), "ERF")
-        return self._norm(f"{name}.output.LayerNorm", ops.add(self._dense(f"{name}.output.dense", wide), hidden))
+        return self.feed_forward(name, hidden, self._attention(f"{name}.attention.self", hidden, bias))
+
+    def feed_forward(self, name: str, hidden: ov.Node, attended: ov.Node) -> ov.Node:
+        """Return a layer's output from its input and what its attention mixed."""
+        update = self.dense(f"{name}.attention.output.dense", attended)
+        hidden = self.norm(f"{name}.attention.output.LayerNorm", ops.add(update, hidden))
+        wide = ops.gelu(self.dense(f"{name}.intermediate.dense", hidden), "ERF")
+        return self.norm(f"{name}.output.LayerNorm", ops.add(self.dense(f"{name}.output.dense", wide), hidden))
 
     def _attention(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
         heads, width = self.shape.heads, self.shape.hidden
         query, key, value = (
             ops.transpose(
-                ops.reshape(self._dense(f"{name}.{part}", hidden), _ints(0, 0, heads, width // heads), True),
-                _ints(0, 2, 1, 3),
+                ops.reshape(self.dense(f"{name}.{part}", hidden), numbers(0, 0, heads, width // heads), True),
+                numbers(0, 2, 1, 3),
             )
             for part in ("query", "key", "value")
         )
+        self.kept += [key, value]
         mixed = ops.scaled_dot_product_attention(query, key, value, bias)
-        return ops.reshape(ops.transpose(mixed, _ints(0, 2, 1, 3)), _ints(0, 0, width), True)
+        return ops.reshape(ops.transpose(mixed, numbers(0, 2, 1, 3)), numbers(0, 0, width), True)
 
-    def _dense(self, name: str, inputs: ov.Node) -> ov.Node:
-        product = ops.matmul(inputs, ops.constant(self.tensors[f"{name}.weight"]), False, True)
-        return ops.add(product, ops.constant(self.tensors[f"{name}.bias"]))
+    def dense(self, name: str, inputs: ov.Node) -> ov.Node:
+        """Apply a linear map."""
+        product = ops.matmul(inputs, self._constant(f"{name}.weight"), False, True)
+        return ops.add(product, self._constant(f"{name}.bias"))
 
-    def _norm(self, name: str, inputs: ov.Node) -> ov.Node:
-        scaled = ops.mvn(inputs, _ints(-1), True, self.shape.epsilon, "INSIDE_SQRT")
-        scaled = ops.multiply(scaled, ops.constant(self.tensors[f"{name}.weight"]))
-        return ops.add(scaled, ops.constant(self.tensors[f"{name}.bias"]))
+    def norm(self, name: str, inputs: ov.Node) -> ov.Node:
+        """Apply a layer normalisation."""
+        scaled = ops.mvn(inputs, numbers(-1), True, self.shape.epsilon, "INSIDE_SQRT")
+        scaled = ops.multiply(scaled, self._constant(f"{name}.weight"))
+        return ops.add(scaled, self._constant(f"{name}.bias"))
+
+    def _constant(self, name: str) -> ov.Node:
+        """Return a tensor's node; readers of the same weights share it."""
+        if name not in self._constants:
+            self._constants[name] = ops.constant(self.tensors[name])
+        return self._constants[name]
 
 
-def _int(value: int) -> ov.Node:
+def parameter(shape: Sequence[int], dtype: Any, name: str) -> ov.Node:
+    """Return an input of a graph."""
+    node = ops.parameter(list(shape), dtype)
+    node.set_friendly_name(name)
+    return node
+
+
+def number(value: int) -> ov.Node:
+    """Return a constant."""
     return ops.constant(np.int32(value))
 
 
-def _ints(*values: int) -> ov.Node:
+def numbers(*values: int) -> ov.Node:
+    """Return a constant of several values."""
     return ops.constant(np.array(values, np.int32))
 
 

@@ -155,5 +155,7 @@ class Tokenizer:
         return [self._window(ids[start : start + size], offsets[start : start + size], start) for start in starts]
 
     def _window(self, ids: Ints, offsets: Ints, start: int) -> Window:
-        ids = np.concatenate([[self.first], ids, [self.last]]).astype(np.int32)
-        return Window(ids, np.pad(offsets, ((1, 1), (0, 0))), start)
+        whole, places = np.empty(len(ids) + 2, np.int32), np.zeros((len(ids) + 2, 2), np.int32)
+        whole[0], whole[1:-1], whole[-1] = self.first, ids, self.last
+        places[1:-1] = offsets
+        return Window(whole, places, start)
