@@ -154,6 +154,8 @@ class TokenClassification:
 def best_tags(logits: Floats) -> NDArray[np.int64]:
     """Return the likeliest sequence of tags `[tokens]` in which a span is continued only by its own label."""
     tags: NDArray[np.int64] = logits.argmax(axis=1) if len(logits) else np.zeros(0, np.int64)
+    if not tags.any():  # most texts hold none of a task's spans
+        return tags
     previous = np.concatenate([[OUTSIDE], tags[:-1]])
     continues = (tags > 0) & (tags % 2 == 0)
     broken = continues & (previous != tags) & (previous != tags - 1)
