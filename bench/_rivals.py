@@ -306,10 +306,10 @@ def _int8(threads: int, group: int) -> Callable[[Floats, NDArray[np.int32]], Flo
     from openvino import properties
     from openvino.properties import hint
 
-    from umbel.engine import _Builder
+    from umbel.engine import GraphBuilder
 
-    class Int8Builder(_Builder):
-        def _dense(self, name: str, inputs: Any) -> Any:
+    class Int8Builder(GraphBuilder):
+        def dense(self, name: str, inputs: Any) -> Any:
             weight = self.tensors[f"{name}.weight"]
             scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-12) / 127
             stored = ops.convert(ops.constant(np.rint(weight / scale).astype(np.int8)), "f32")

@@ -28,6 +28,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     >>> model("这家店的服务太好了")["sentiment"].label
     'positive'
     """
+    from umbel.branch_graph import BranchEngine
     from umbel.catalogue import load_backbone
     from umbel.compile import compile_pack
     from umbel.engine import OpenVinoEngine
@@ -37,5 +38,6 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     found = read_pack(pack)
     backbone = load_backbone(found.manifest.backbone.name)
     compiled = compile_pack(found, backbone, precision)
-    engine = OpenVinoEngine(compiled.graph, precision, threads)
-    return Model(found, engine, backbone.embedding, backbone.tokenizer)
+    engine = OpenVinoEngine(compiled.encoder, precision, threads)
+    branches = BranchEngine(compiled.graph, precision, threads) if found.manifest.branches else None
+    return Model(found, engine, backbone.embedding, backbone.tokenizer, branches)

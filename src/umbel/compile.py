@@ -18,6 +18,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from umbel.adapters import merge
+from umbel.branch_graph import HIDDEN, build_branching_graph, cut_out
 from umbel.cache import cache_folder, cache_root, guard
 from umbel.engine import NAME, OpenVinoEngine, Precision, build_graph
 from umbel.errors import CacheError, PackError
@@ -44,6 +45,11 @@ class CompiledPack:
     graph: Path | ov.Model
     record: dict[str, object]
 
+    @property
+    def encoder(self) -> Path | ov.Model:
+        """The graph that encodes, alone."""
+        return cut_out(self.graph, [HIDDEN]) if self.pack.manifest.branches else self.graph
+
 
 def is_compiled(pack: Pack) -> bool:
     """Tell whether the cache holds the pack's graph for this machine's engine."""
@@ -65,15 +71,16 @@ def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") 
             f"found {backbone.name} with {backbone.sha256}",
             "load the backbone named by the pack, or train the pack again on this one",
         )
-    graph = build_graph(backbone.shape, merge(backbone.tensors, pack.adapter()))
-    record = {"pack": pack.manifest.name, "engine": NAME, **_parity(graph, backbone, precision)}
+    build = build_branching_graph if pack.manifest.branches else build_graph
+    compiled = CompiledPack(pack, build(backbone.shape, merge(backbone.tensors, pack.adapter())), {})
+    record = {"pack": pack.manifest.name, "engine": NAME, **_parity(compiled.encoder, backbone, precision)}
     if float(str(record["min-cosine"])) < MIN_COSINE:
         raise PackError(f"{pack.folder}: the compiled graph strays from fp32: {record}", "try precision float32")
     try:
-        return CompiledPack(pack, _store(graph, record, pack), record)
+        return CompiledPack(pack, _store(compiled.graph, record, pack), record)
     except CacheError as error:
         logger.warning("%s; the compiled pack stays in memory", error.message)
-        return CompiledPack(pack, graph, record)
+        return CompiledPack(pack, compiled.graph, record)
 
 
 def cached_graph(pack: Pack) -> CompiledPack | None:
@@ -89,10 +96,12 @@ def _key(pack: Pack) -> str:
     """Name everything the graph depends on."""
     manifest = pack.manifest
     parts = [NAME, manifest.backbone.sha256, manifest.adapter.sha256 if manifest.adapter else ""]
+    if manifest.branches:
+        parts.append("branches")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _store(graph: ov.Model, record: dict[str, object], pack: Pack) -> Path:
+def _store(graph: Path | ov.Model, record: dict[str, object], pack: Pack) -> Path:
     """Write the graph in 16 bits; the folder takes its name when it is whole."""
     folder = cache_folder("compiled") / _key(pack)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -111,7 +120,7 @@ def _store(graph: ov.Model, record: dict[str, object], pack: Pack) -> Path:
     return folder / GRAPH
 
 
-def _parity(graph: ov.Model, backbone: Backbone, precision: Precision) -> dict[str, object]:
+def _parity(graph: Path | ov.Model, backbone: Backbone, precision: Precision) -> dict[str, object]:
     """Compare the engine at its own precision with fp32 on a few sentences, over all their tokens."""
     fast, exact = OpenVinoEngine(graph, precision), OpenVinoEngine(graph, "float32")
     cosines, differences = [], []

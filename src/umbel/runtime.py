@@ -9,17 +9,23 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umbel.branch_graph import BranchEngine, Kept
+from umbel.decide import UNCALIBRATED, Answer
+from umbel.encodings import Encoding, EncodingCache
 from umbel.engine import Engine
-from umbel.errors import InputError, suggest
+from umbel.errors import InputError, PackError, suggest
 from umbel.heads import Heads
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
+from umbel.questions import Question
+from umbel.reader import Reader
 from umbel.records import Prediction, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
@@ -29,6 +35,7 @@ T = TypeVar("T")
 
 LENGTH_STEP = 8  # windows are padded to a multiple, and only windows of one padded length share a batch
 BATCH_TOKENS = 1024
+CACHE_BYTES = 64 * 2**20  # of kept encodings
 AHEAD = 256  # texts a stream reads before it answers
 
 
@@ -42,6 +49,8 @@ class Counters:
     seconds_tokenising: float = 0.0
     seconds_encoding: float = 0.0
     seconds_heads: float = 0.0
+    questions: int = 0
+    seconds_branches: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,22 @@ class Model:
     'REFUND'
     """
 
-    def __init__(self, pack: Pack, engine: Engine, embedding: Embedding, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        engine: Engine,
+        embedding: Embedding,
+        tokenizer: Tokenizer,
+        branches: BranchEngine | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
         self.pack, self.engine, self.embedding, self.tokenizer = pack, engine, embedding, tokenizer
         self.tasks = pack.tasks
         self.counters = Counters()
         self._heads = Heads({name: pack.head(name) for name in self.tasks})
         self._counting = threading.Lock()
+        self.encodings = EncodingCache(cache_bytes)
+        self._reader = self._reader_of(branches) if branches else None
 
     @overload
     def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...  # type: ignore[overload-overlap]
@@ -103,6 +122,86 @@ class Model:
         """
         names = self._names(tasks)
         return (answer for some in _chunks(texts, AHEAD) for answer in self._answer_or_refuse(some, names))
+
+    def keep(self, text: str) -> Encoding:
+        """Read a text once, for any number of questions; one read lately comes from the cache of encodings.
+
+        Raises:
+            InputError: it is not a string or is blank.
+            PackError: the pack was not trained for questions.
+        """
+        reader, maker = self._need_reader(), self._maker
+        found = self.encodings.get(maker, _checked(text))
+        if found is None:
+            (windows,) = self.tokenizer.windows_many([text])
+            began = time.perf_counter()
+            kept: dict[int, Kept] = {}
+            for length, batch in _batches([(0, part) for part in range(len(windows))], [_Reading(text, windows)]):
+                places = [part for _, part in batch]
+                kept.update(zip(places, reader.keep([windows[part] for part in places], length), strict=True))
+            found = Encoding(text, tuple(windows), tuple(kept[part] for part in range(len(windows))), maker)
+            with self._counting:
+                self.counters.encodings += 1
+                self.counters.windows += len(windows)
+                self.counters.seconds_encoding += time.perf_counter() - began
+            self.encodings.put(found)
+        return found
+
+    def ask(self, text: str | Encoding, questions: Sequence[Question], exact: bool = False) -> list[Answer]:
+        """Answer questions on one text, in order; the text is encoded once, or not at all if it was kept.
+
+        Of a choice with very many options the likeliest are read closely; `exact` reads all.
+
+        >>> from umbel.questions import Choice, Option, Predicate
+        >>> teams = Choice("Which team?", (Option("billing"), Option("technical")))
+        >>> team, refund = model.ask("I was charged twice", [teams, Predicate("The customer wants money back")])
+
+        Raises:
+            InputError: the text or a question is not as it should be, or the encoding is another model's.
+            PackError: the pack was not trained for questions.
+        """
+        reader = self._need_reader()
+        encoding = self.keep(text) if isinstance(text, str) else text
+        if not isinstance(encoding, Encoding) or encoding.maker != self._maker:
+            raise InputError("the encoding was made by another model", "keep the text with this one: model.keep(text)")
+        began = time.perf_counter()
+        answers = reader.ask(encoding, questions, exact)
+        with self._counting:
+            self.counters.questions += len(questions)
+            self.counters.seconds_branches += time.perf_counter() - began
+        return answers
+
+    @cached_property
+    def _maker(self) -> str:
+        """Name all that an encoding depends on: backbone, adapter, tokenizer."""
+        manifest = self.pack.manifest
+        adapter = manifest.adapter.sha256 if manifest.adapter else ""
+        return f"{manifest.backbone.sha256} {adapter} {self.tokenizer.sha256}"
+
+    def _reader_of(self, branches: BranchEngine) -> Reader:
+        entry = self.pack.manifest.branches
+        calibration = entry.calibration if entry else UNCALIBRATED
+        weights = self.pack.branches()
+        return Reader(branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden)
+
+    def _need_reader(self) -> Reader:
+        if self._reader is None:
+            raise PackError(
+                f"{self.pack.manifest.name}: this pack was not trained for questions", "take one that was, such as base"
+            )
+        return self._reader
+
+    def _first_hidden(self, texts: Sequence[str]) -> list[Floats]:
+        """Return the hidden states of each text's first window `[tokens, hidden]`."""
+        readings = [
+            _Reading(text, cut[:1]) for text, cut in zip(texts, self.tokenizer.windows_many(texts), strict=True)
+        ]
+        found: dict[int, Floats] = {}
+        for length, batch in _batches([(text, 0) for text in range(len(texts))], readings):
+            windows = [readings[text].windows[0] for text, _ in batch]
+            for (text, _), window, states in zip(batch, windows, self._encode(windows, length), strict=True):
+                found[text] = states[: len(window.ids)]
+        return [found[text] for text in range(len(texts))]
 
     def _answer_or_refuse(self, texts: Sequence[str], names: Sequence[str]) -> Iterator[Result | Refused]:
         refused = {}

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
 from umbel.pack import BackboneName, Manifest, Pack, TaskEntry, write_pack
+from umbel.readouts import shapes_of
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
 
@@ -65,8 +66,10 @@ def write_tiny_backbone(folder: Path) -> Path:
     return folder
 
 
-def write_tiny_pack(folder: Path, backbone: Path, version: str = "0.1.0", seed: int = 1, **entries: TaskEntry) -> Pack:
-    """Write a pack of random heads; `entries` replace or add tasks."""
+def write_tiny_pack(
+    folder: Path, backbone: Path, version: str = "0.1.0", seed: int = 1, branches: bool = False, **entries: TaskEntry
+) -> Pack:
+    """Write a pack of random heads, with `branches` of random readouts, too; `entries` replace or add tasks."""
     loaded = load_backbone(backbone)
     random = np.random.default_rng(seed)
     tasks = TASKS | entries
@@ -86,4 +89,6 @@ def write_tiny_pack(folder: Path, backbone: Path, version: str = "0.1.0", seed: 
         backbone=BackboneName(name=str(backbone), sha256=loaded.sha256),
         tasks=tasks,
     )
-    return write_pack(folder, manifest, heads, {})
+    shapes = shapes_of(HIDDEN) if branches else {}
+    readouts = {name: (random.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
+    return write_pack(folder, manifest, heads, {}, branches=readouts)

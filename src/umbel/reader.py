@@ -1,0 +1,167 @@
+"""Answers questions asked at request time: a text is encoded once and kept, questions are read as branches of it.
+
+Every question is a row of its own, so its answer has the same bits whatever else is asked; options are laid out in an
+order of their own, so theirs changes none. Safe to call from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel import decide
+from umbel.branch_graph import BranchEngine, Kept
+from umbel.brancher import Brancher
+from umbel.decide import Answer, Calibration
+from umbel.encodings import Encoding
+from umbel.questions import Choice, Question, checked
+from umbel.readouts import logits_of
+from umbel.records import Window
+from umbel.tokenize import Tokenizer
+from umbel.tree import Branch, cut, rows_of
+from umbel.weights import Embedding
+
+Floats = NDArray[np.float32]
+
+ROW_TOKENS = 256  # a question with more options than fit is read in several rows
+PASS_TOKENS = 2048  # branch tokens read at once
+MOST_VECTORS = 100_000  # of options that are remembered
+SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many likely ones are read as branches
+
+
+@dataclass(frozen=True)
+class States:
+    """Hidden states of a question's branches: `roots` `[branches, hidden]`, `leaves` `[options, hidden]`."""
+
+    roots: Floats
+    leaves: Floats
+
+
+class Reader:
+    """Asks a pack's branches. `encode` gives the hidden states `[tokens, hidden]` of texts' first windows."""
+
+    def __init__(
+        self,
+        engine: BranchEngine,
+        weights: Mapping[str, Floats],
+        calibration: Calibration,
+        embedding: Embedding,
+        tokenizer: Tokenizer,
+        encode: Callable[[Sequence[str]], list[Floats]],
+    ) -> None:
+        self.engine, self.weights, self.calibration = engine, weights, calibration
+        self.embedding, self.tokenizer, self.encode = embedding, tokenizer, encode
+        self.brancher = Brancher(tokenizer)
+        self._vectors: dict[str, Floats] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, windows: Sequence[Window], length: int) -> list[Kept]:
+        """Encode windows, all padded to `length`, and return what is kept of each."""
+        ids = np.full((len(windows), length), self.tokenizer.pad, np.int64)
+        for row, window in enumerate(windows):
+            ids[row, : len(window.ids)] = window.ids
+        lengths = np.array([len(window.ids) for window in windows], np.int32)
+        return self.engine.keep(self.embedding.rows(ids), lengths)
+
+    def ask(self, encoding: Encoding, questions: Sequence[Question], exact: bool = False) -> list[Answer]:
+        """Answer questions on one text, in order; `exact` reads every option, however many, as a branch.
+
+        Raises:
+            InputError: a question is not as it should be; the message names its place.
+        """
+        asked = [checked(question, f"questions[{place}].") for place, question in enumerate(questions)]
+        cosines = [self._cosines(encoding, question) for question in asked]
+        chosen = [_shortlist(question, cosine, exact) for question, cosine in zip(asked, cosines, strict=True)]
+        short = [_only(question, places) for question, places in zip(asked, chosen, strict=True)]
+        branches = [self.brancher.branches(question) for question in short]
+        logits: list[list[tuple[Floats, ...]]] = [[] for _ in asked]
+        for kept in encoding.kept:
+            states = iter(self._states(kept, [branch for found in branches for branch in found]))
+            for place, found in enumerate(branches):
+                parts = [next(states) for _ in found]
+                roots, leaves = np.stack([part[0] for part in parts]), parts[0][1:]
+                few = cosines[place][chosen[place]]
+                values = logits_of(self.weights, short[place], roots, leaves, few, kept.hidden)
+                logits[place].append(self._widened(values, cosines[place], chosen[place]))
+        offsets = [window.offsets for window in encoding.windows]
+        return [
+            decide.answer(question, encoding.text, list(zip(offsets, found, strict=True)), self.calibration)
+            for question, found in zip(asked, logits, strict=True)
+        ]
+
+    def _states(self, kept: Kept, branches: Sequence[Branch]) -> list[Floats]:
+        """Return the states of each branch's question and options `[1 + options, hidden]` under one window."""
+        parts = [(place, part, held) for place, branch in enumerate(branches) for part, held in cut(branch, ROW_TOKENS)]
+        states = [np.zeros((1 + len(branch.options), kept.hidden.shape[1]), np.float32) for branch in branches]
+        for group in _passes(parts):
+            rows = rows_of([part for _, part, _ in group], self.tokenizer.pad)
+            embedded = self.embedding.rows(rows.ids) + self.weights["roles"][rows.roles]
+            hidden = self.engine.branch(embedded, rows.positions, rows.attends, kept)
+            for row, (place, _, held) in enumerate(group):
+                read = hidden[row, rows.reads[row]]
+                states[place][0] = read[0]
+                states[place][[1 + option for option in held]] = read[1:]
+        return states
+
+    def _cosines(self, encoding: Encoding, question: Question) -> Floats:
+        """Return the cosines of a choice's options with the text `[options]`; none for other questions."""
+        if not isinstance(question, Choice):
+            return np.zeros(0, np.float32)
+        vectors = self.vectors([option.words for option in question.options])
+        cosines: Floats = (vectors * encoding.vector).sum(axis=1)  # row by row: the same bits in any company
+        return cosines
+
+    def vectors(self, words: Sequence[str]) -> Floats:
+        """Return vectors of length 1 for short texts `[texts, hidden]`; those seen before are remembered."""
+        with self._lock:
+            unknown = sorted({each for each in words if each not in self._vectors})
+        if unknown:
+            means = [states.mean(axis=0) for states in self.encode(unknown)]
+            with self._lock:
+                if len(self._vectors) > MOST_VECTORS:
+                    self._vectors.clear()
+                self._vectors.update(
+                    {each: mean / np.linalg.norm(mean) for each, mean in zip(unknown, means, strict=True)}
+                )
+                return np.stack([self._vectors[each] for each in words])
+        return np.stack([self._vectors[each] for each in words])
+
+    def _widened(self, logits: tuple[Floats, ...], cosines: Floats, chosen: NDArray[np.int64]) -> tuple[Floats, ...]:
+        """Give the options that were not read what their cosine says, and the least that reading gave any."""
+        if len(chosen) == len(cosines):
+            return logits
+        scale = float(self.weights["choice_cosine"][0])
+        read = logits[0] - scale * cosines[chosen]
+        wide: Floats = (scale * cosines + read.min()).astype(np.float32)
+        wide[chosen] = logits[0]
+        return (wide,)
+
+
+def _shortlist(question: Question, cosines: Floats, exact: bool) -> NDArray[np.int64]:
+    """Return the places of the options to read: all, or of very many the ones most like the text."""
+    if exact or len(cosines) <= SHORTLIST_FROM:
+        return np.arange(len(cosines))
+    assert isinstance(question, Choice)
+    by_likeness = sorted(range(len(cosines)), key=lambda place: (-cosines[place], question.options[place].words))
+    return np.array(sorted(by_likeness[:SHORTLIST]))
+
+
+def _only(question: Question, places: NDArray[np.int64]) -> Question:
+    if not isinstance(question, Choice) or len(places) == len(question.options):
+        return question
+    return replace(question, options=tuple(question.options[place] for place in places))
+
+
+def _passes(parts: Sequence[tuple[int, Branch, list[int]]]) -> Iterable[list[tuple[int, Branch, list[int]]]]:
+    """Yield rows of one padded length, as many as one pass may hold."""
+    by_length: dict[int, list[tuple[int, Branch, list[int]]]] = {}
+    for part in parts:
+        by_length.setdefault(part[1].padded, []).append(part)
+    for length, group in sorted(by_length.items()):
+        size = max(PASS_TOKENS // length, 1)
+        for at in range(0, len(group), size):
+            yield group[at : at + size]
