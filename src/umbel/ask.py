@@ -1,0 +1,220 @@
+"""Asks questions of texts from the command line: reads the questions, writes the answers as tables or lines of JSON.
+
+Knows nothing of how questions are answered.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from umbel.answers import DIGITS, best, json_line
+from umbel.decide import Answer, kind_name
+from umbel.errors import InputError, suggest
+from umbel.prose import Prose
+from umbel.questions import (
+    Choice,
+    Extract,
+    ExtractAnswer,
+    Mentions,
+    Option,
+    Predicate,
+    PredicateAnswer,
+    Question,
+    Score,
+    ScoreAnswer,
+)
+from umbel.records import LabelPrediction, SpansPrediction
+from umbel.render import CONTEXT, headline, marked
+from umbel.tables import counted
+from umbel.terminal import errors, output, visible
+
+if TYPE_CHECKING:
+    from umbel.encodings import Encoding
+    from umbel.runtime import Model
+
+FORMS = {"--choice": 2, "--predicate": 1, "--score": 2, "--question": 1, "--types": 1}  # how many words follow
+LARGEST = 16 << 20  # bytes of a document
+
+
+def parsed(words: Sequence[str]) -> tuple[list[str], list[Question]]:
+    """Return the texts and the questions of a command line, each in order.
+
+    Raises:
+        InputError: an option is unknown or lacks its words, or there is no question.
+    """
+    texts: list[str] = []
+    questions: list[Question] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            texts += rest
+            break
+        if not word.startswith("--"):
+            texts.append(word)
+            continue
+        name, equals, first = word.partition("=")
+        if name not in FORMS:
+            raise InputError(f"{word} is not an option of ask{suggest(word, list(FORMS))}", "umbel ask --help")
+        given = ([first] if equals else []) + rest[: FORMS[name] - bool(equals)]
+        del rest[: FORMS[name] - bool(equals)]
+        if len(given) < FORMS[name]:
+            raise InputError(f"{name}: found {counted(len(given), 'word')} after it, expected {FORMS[name]}", _QUOTE)
+        questions.append(_question(name, given))
+    if not questions:
+        raise InputError("found no question", f"ask with one of {', '.join(FORMS)}; umbel ask --help shows examples")
+    return texts, questions
+
+
+_QUOTE = 'quote what belongs together: --choice "Which team?" "billing,technical"'
+
+
+def _question(name: str, words: Sequence[str]) -> Question:
+    if name == "--choice":
+        return Choice(words[0], options_of(words[1]))
+    if name == "--score":
+        return Score(words[0], options_of(words[1]))
+    if name == "--types":
+        return Mentions(options_of(words[0]))
+    return Predicate(words[0]) if name == "--predicate" else Extract(words[0])
+
+
+def options_of(listed: str) -> tuple[Option, ...]:
+    """Return options listed between commas, or between bars where there are any; `name: description` describes one."""
+    separator = "|" if "|" in listed else ","
+    parts = [part.strip().partition(": ") for part in listed.split(separator) if part.strip()]
+    return tuple(Option(name.strip(), description.strip()) for name, _, description in parts)
+
+
+def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_json: bool, exact: bool) -> None:
+    """Answer the questions for every text and end with what it cost."""
+    for text in texts:
+        show(text, questions, model.ask(text, questions, exact), as_json)
+    _close(model, as_json)
+
+
+def answer(model: Model, path: Path, asked: Sequence[str], as_json: bool) -> None:
+    """Answer questions from a document, and show where it says so."""
+    document = read_document(path)
+    encoding = model.keep(document)
+    questions = [Extract(question) for question in asked]
+    answers = model.ask(encoding, questions)
+    if as_json:
+        show(document, questions, answers, True)
+    else:
+        output().print(_document_table(encoding, questions, answers))
+    _close(model, as_json)
+
+
+def read_document(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        InputError: it cannot be read, is too large, or not text.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: larger than {LARGEST >> 20} MB", "split it")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})", "convert it to UTF-8") from error
+
+
+def show(text: str, questions: Sequence[Question], answers: Sequence[Answer], as_json: bool) -> None:
+    """Write one text's answers."""
+    if as_json:
+        pairs = zip(questions, answers, strict=True)
+        sys.stdout.buffer.write(json_line({"text": text, "answers": [plain(*pair) for pair in pairs]}))
+        sys.stdout.buffer.flush()
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    table.add_column("question", style="cyan", overflow="fold", max_width=40)
+    table.add_column("answer", overflow="fold", min_width=16)
+    table.add_column("probability", justify="right", no_wrap=True, min_width=11)
+    for question, found in zip(questions, answers, strict=True):
+        table.add_row(Prose(Text(visible(title(question)))), *_row(text, found))
+    output().print(Group(Prose(Text(headline(text), "bold")), table, Text("")))
+
+
+def title(question: Question) -> str:
+    """Return a question in its own words."""
+    match question:
+        case Choice(words) | Score(words) | Predicate(words) | Extract(words):
+            return words
+        case Mentions(types):
+            return ", ".join(option.name for option in types)
+
+
+def _row(text: str, found: Answer) -> tuple[Any, str]:
+    match found:
+        case LabelPrediction(label=label, probability=probability):
+            return Prose(Text(visible(label or ""), "bold")), f"{probability:.2f}"
+        case PredicateAnswer(holds=holds, probability=probability):
+            return Text("yes" if holds else "no", "bold"), f"{probability if holds else 1 - probability:.2f}"
+        case ScoreAnswer(score=score, level=level, probabilities=levels):
+            scale = Text.assemble((visible(level), "bold"), (f"  {score:.2f} of {len(levels) - 1}", "dim"))
+            return Prose(scale), f"{levels[level]:.2f}"
+        case ExtractAnswer(span=span, probability=probability):
+            said = Text(visible(span.text), "bold") if span else Text("the text does not say", "dim")
+            return Prose(said), f"{probability:.2f}"
+        case SpansPrediction(spans=spans):
+            return Prose(marked(text, spans) if spans else Text("none", "dim")), ""
+
+
+def _document_table(encoding: Encoding, questions: Sequence[Question], answers: Sequence[Answer]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    table.add_column("question", style="cyan", overflow="fold", max_width=32)
+    table.add_column("answer", overflow="fold", min_width=12)
+    table.add_column("probability", justify="right", no_wrap=True, min_width=11)
+    table.add_column("where", style="dim", overflow="fold")
+    text = encoding.text
+    for question, found in zip(questions, answers, strict=True):
+        span = found.span if isinstance(found, ExtractAnswer) else None
+        around = visible(text[max(span.start - CONTEXT, 0) : span.end + CONTEXT]) if span else ""
+        table.add_row(Prose(Text(visible(title(question)))), *_row(text, found), Prose(Text(around)))
+    return table
+
+
+def plain(question: Question, found: Answer) -> Mapping[str, Any]:
+    """Return a question and its answer as plain values, ready for JSON."""
+    asked = {"kind": kind_name(question), "question": title(question)}
+    match found:
+        case LabelPrediction(label=label, probability=probability, probabilities=by_name):
+            return asked | {
+                "answer": label,
+                "probability": round(probability, DIGITS),
+                "probabilities": _ranked(by_name),
+            }
+        case PredicateAnswer(holds=holds, probability=probability):
+            return asked | {"answer": holds, "probability": round(probability, DIGITS)}
+        case ScoreAnswer(score=score, level=level, probabilities=levels):
+            shown = {name: round(probability, DIGITS) for name, probability in levels.items()}
+            return asked | {"answer": level, "score": round(score, DIGITS), "probabilities": shown}
+        case ExtractAnswer(span=span, probability=probability):
+            place = {"start": span.start, "end": span.end} if span else {}
+            return asked | {"answer": span.text if span else None, **place, "probability": round(probability, DIGITS)}
+        case SpansPrediction(spans=spans):
+            return asked | {"spans": [vars(span) | {"probability": round(span.probability, DIGITS)} for span in spans]}
+
+
+def _ranked(probabilities: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(probability, DIGITS) for name, probability in best(probabilities).items()}
+
+
+def _close(model: Model, as_json: bool) -> None:
+    counters = model.counters
+    line = (
+        f"{counted(counters.encodings, 'encoding')} run, {counted(counters.questions, 'question')} answered; encoding "
+        f"{1000 * counters.seconds_encoding:,.1f} ms, all branches {1000 * counters.seconds_branches:,.1f} ms"
+    )
+    (errors() if as_json else output()).print(line, soft_wrap=True)

@@ -1,0 +1,106 @@
+"""Questions on the command line: how they are read, how answers are shown, what is told of mistakes."""
+
+import json
+
+import pytest
+from tiny_pack import write_tiny_backbone, write_tiny_pack
+from typer.testing import CliRunner
+
+from umbel import ask
+from umbel.cli import app
+from umbel.errors import InputError
+from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
+
+TEXT = "good to Paris bad"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ask")
+    pack = write_tiny_pack(folder / "tiny", write_tiny_backbone(folder / "backbone"), branches=True)
+
+    def call(*words):
+        return CliRunner().invoke(app, [*words, "--pack", str(pack.folder)], env={"UMBEL_CACHE": str(folder / "cache")})
+
+    return call
+
+
+def test_texts_and_questions_are_read_in_order():
+    words = ["one", "--choice", "Team?", "a: x, b", "two", "--predicate=it is so", "--score", "How?", "low|high, very"]
+    texts, questions = ask.parsed([*words, "--types", "person", "--question", "Who?", "--", "--three"])
+    assert texts == ["one", "two", "--three"]
+    assert questions == [
+        Choice("Team?", (Option("a", "x"), Option("b"))),
+        Predicate("it is so"),
+        Score("How?", (Option("low"), Option("high, very"))),
+        Mentions((Option("person"),)),
+        Extract("Who?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["text"], "found no question"),
+        (["text", "--choise", "a", "b,c"], "--choise is not an option of ask; did you mean '--choice'?"),
+        (["text", "--choice", "a"], "--choice: found 1 word after it, expected 2"),
+        (["text", "--predicate"], "--predicate: found 0 words after it, expected 1"),
+    ],
+)
+def test_mistakes_are_told(words, message):
+    with pytest.raises(InputError) as caught:
+        ask.parsed(words)
+    assert message in str(caught.value)
+
+
+QUESTIONS = [
+    *("--choice", "to", "good,bad", "--predicate", "good", "--score", "to", "bad,good,Paris"),
+    *("--question", "Paris", "--types", "Paris,to"),
+]
+
+
+def test_a_table_shows_every_question(run):
+    result = run("ask", TEXT, *QUESTIONS)
+    assert result.exit_code == 0, result.output
+    assert TEXT in result.output
+    assert "1 encoding run, 5 questions answered" in result.output
+
+
+def test_json_has_every_answer(run):
+    result = run("ask", TEXT, "good", *QUESTIONS, "--json")
+    first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert (first["text"], second["text"]) == (TEXT, "good")
+    kinds = [answer["kind"] for answer in first["answers"]]
+    assert kinds == ["choice", "predicate", "score", "extract", "mentions"]
+    choice, predicate, score, *_ = first["answers"]
+    assert choice["answer"] in {"good", "bad"}
+    assert sum(choice["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert isinstance(predicate["answer"], bool)
+    assert 0 <= score["score"] <= 2
+
+
+def test_bad_questions_end_with_their_place(run):
+    result = run("ask", TEXT, "--choice", "to", "good")
+    assert result.exit_code == 1
+    assert "questions[0].options: found 1, expected 2 to 255" in result.output
+    assert run("ask", "--predicate", "good").exit_code == 1
+
+
+def test_a_document_is_read_once_for_all_questions(run, tmp_path):
+    document = tmp_path / "manual.txt"
+    document.write_text("good bad to " * 50 + "Paris", encoding="utf-8")
+    result = run("answer", "--document", str(document), "Paris", "to", "good")
+    assert result.exit_code == 0, result.output
+    assert "1 encoding run, 3 questions answered" in result.output
+    found = json.loads(run("answer", "--document", str(document), "Paris", "--json").stdout)
+    (answer,) = found["answers"]
+    if answer["answer"] is not None:
+        assert document.read_text()[answer["start"] : answer["end"]] == answer["answer"]
+
+
+def test_documents_that_cannot_be_read_are_told(tmp_path):
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        ask.read_document(tmp_path / "none.txt")
+    (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        ask.read_document(tmp_path / "latin.txt")
