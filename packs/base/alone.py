@@ -1,6 +1,7 @@
 """Trains each task of the pack alone, on as many of its rows as the joint training drew, and notes the dev scores.
 
-    python packs/base/alone.py --joint runs/base/pack --out runs/base-alone [--tasks intent,topic] [--threads 2]
+    python packs/base/alone.py [--out packs/base/runs/alone] [--tasks intent,topic] [--threads 2]
+    python packs/base/alone.py --joint runs/base/pack --write
 
 Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn. Each finished task adds its
 score to alone.json beside this file, and with `--write` the pack's manifest and card show it beside the joint score.
@@ -54,6 +55,9 @@ def only(spec: PackSpec, data: Data, task: str) -> tuple[PackSpec, Data]:
         update={
             "epochs": total / sum(map(len, train.values())),
             "mixing": spec.train.mixing.model_copy(update={"by": "size"}),  # times the passes of each file
+            "teachers": "",
+            "questions": "",
+            "keep_vectors": 0.0,
         }
     )
     kept = tuple(found for found in spec.tasks if found.name == task)
@@ -100,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Train what is not in alone.json yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--joint", type=Path, help="the joint pack, for --write")
-    parser.add_argument("--out", type=Path, default=Path("runs/base-alone"), help="where checkpoints are kept")
+    parser.add_argument("--out", type=Path, default=HERE / "runs/alone", help="where checkpoints are kept")
     parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--write", action="store_true", help="put the scores into the joint pack, and train nothing")
