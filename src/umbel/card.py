@@ -23,6 +23,10 @@ ALONE = """\
 `alone` is the dev score of the same backbone trained on that task only, on as many of its rows; empty where it was not
 measured. ECE is the expected calibration error before and after the fitting of temperatures.
 """
+BRANCHES = """\
+Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the share
+of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
+"""
 LIMITS = """\
 - Scores are on dev rows. Calibration and thresholds were fitted on the same rows, so their figures lean to the good
   side.
@@ -45,6 +49,7 @@ def card_of(manifest: Manifest) -> str:
         ALONE,
         "## By language",
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
+        *_branches(manifest),
         "## Data",
         _table(("task", "source", "licence", "language", "train", "dev"), _data(manifest)),
         "## Training",
@@ -53,6 +58,18 @@ def card_of(manifest: Manifest) -> str:
         LIMITS,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _branches(manifest: Manifest) -> list[str]:
+    """Return the section on questions asked on the spot."""
+    if manifest.branches is None:
+        return []
+    rows = (
+        (kind, each["asked"], _number(each["score"]), _number(each.get("ece-before"), 3), _number(each.get("ece"), 3))
+        for kind, each in manifest.branches.scores.items()
+    )
+    table = _table(("kind of question", "asked", "dev score", "ECE before", "ECE after"), rows)
+    return ["## Questions asked on the spot", table, BRANCHES]
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -144,7 +144,7 @@ def packs_report(packs: Iterable[Manifest]) -> Group:
     parts: list[RenderableType] = []
     for pack in packs:
         parts += [Text.assemble((pack.name, "bold"), f" {pack.version}  {pack.backbone.name}  {pack.licence}")]
-        parts += [Text(pack.description), _pack_table(pack), Text()]
+        parts += [Text(pack.description), _pack_table(pack), *_branches(pack), Text()]
     return Group(*parts) if parts else Group(Text("no packs are shipped with this Umbel; `umbel train` makes one"))
 
 
@@ -154,6 +154,14 @@ def _pack_table(pack: Manifest) -> Table:
         labels = str(len(task.labels) or "")
         table.add_row(name, task.kind, " ".join(task.languages), labels, task.metric, _score(score_of(task)))
     return table
+
+
+def _branches(pack: Manifest) -> list[Text]:
+    """Say how well questions asked on the spot are answered on dev, where the pack was trained for them."""
+    if pack.branches is None:
+        return []
+    scores = ", ".join(f"{kind} {each['score']:.1f}" for kind, each in pack.branches.scores.items())
+    return [Text.assemble(("branches", "bold"), f"  questions asked on the spot, right on dev: {scores}")]
 
 
 def difference_report(found: Mapping[str, Any]) -> Group:

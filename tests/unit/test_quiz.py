@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from test_train import Silent, data_of, declared
 from tiny_pack import write_tiny_backbone
 
@@ -14,6 +15,7 @@ from umbel.pack import read_pack
 from umbel.publish import publish
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
 from umbel.records import Window
+from umbel.tables import packs_report
 
 
 class PlainAsker:
@@ -139,6 +141,10 @@ def test_the_pack_holds_readouts_with_their_calibration_and_scores(backbone, tmp
     assert set(entry.scores) == {"choice", "extract", "mentions", "predicate", "score"}
     assert entry.calibration.temperatures == entry.temperatures
     assert entry.scores["choice"]["asked"] == 40
+    assert "| mentions | 40 |" in (pack.folder / "CARD.md").read_text()
+    console = Console(width=200, record=True)
+    console.print(packs_report([pack.manifest]))
+    assert "questions asked on the spot, right on dev: choice" in console.export_text()
 
 
 def test_damaged_readouts_are_told(backbone, tmp_path):
