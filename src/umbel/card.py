@@ -24,8 +24,8 @@ ALONE = """\
 measured. ECE is the expected calibration error before and after the fitting of temperatures.
 """
 BRANCHES = """\
-Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the share
-of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
+Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
+share of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
 """
 LIMITS = """\
 - Scores are on dev rows. Calibration and thresholds were fitted on the same rows, so their figures lean to the good
