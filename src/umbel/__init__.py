@@ -38,6 +38,8 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     found = read_pack(pack)
     backbone = load_backbone(found.manifest.backbone.name)
     compiled = compile_pack(found, backbone, precision)
-    engine = OpenVinoEngine(compiled.encoder, precision, threads)
-    branches = BranchEngine(compiled.graph, precision, threads) if found.manifest.branches else None
-    return Model(found, engine, backbone.embedding, backbone.tokenizer, branches)
+    if found.manifest.branches:
+        branches = BranchEngine(compiled.graph, backbone.shape, precision, threads)
+        return Model(found, branches, backbone.embedding, backbone.tokenizer, branches)
+    engine = OpenVinoEngine(compiled.graph, precision, threads)
+    return Model(found, engine, backbone.embedding, backbone.tokenizer)

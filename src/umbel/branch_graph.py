@@ -20,7 +20,7 @@ from openvino import opset13 as ops
 from umbel.engine import Floats, GraphBuilder, OpenVinoEngine, Precision, number, numbers, parameter
 from umbel.shapes import EncoderShape
 
-HIDDEN, BRANCH = "hidden", "branch"  # names of results
+HIDDEN, KEPT, BRANCH = "hidden", "kept.", "branch"  # names of results, or how they begin
 MASKED = -1e9
 
 
@@ -54,7 +54,7 @@ class _BranchBuilder(GraphBuilder):
     def build(self) -> ov.Model:
         encoder = super().build()
         results = [_result(encoder.outputs[0].node.input_value(0).node, HIDDEN)]
-        results += [_result(node, f"kept.{place}") for place, node in enumerate(self.kept)]
+        results += [_result(node, f"{KEPT}{place}") for place, node in enumerate(self.kept)]
         embedded = parameter([-1, -1, self.shape.hidden], np.float32, "branch_embedded")
         positions = parameter([-1, -1], np.int32, "branch_positions")
         bias = parameter([-1, -1, -1], np.float32, "branch_bias")
@@ -114,7 +114,7 @@ def _result(node: ov.Node, name: str) -> ov.Node:
 
 
 def cut_out(graph: ov.Model | Path, wanted: Sequence[str]) -> ov.Model:
-    """Return the part of a graph that gives the results called `wanted` (`kept.` stands for all of those)."""
+    """Return the part of a graph that gives the results called `wanted` (`KEPT` stands for all of those)."""
     model = ov.Core().read_model(graph) if isinstance(graph, Path) else graph
     results = [r for r in model.get_results() if any(r.get_friendly_name().startswith(name) for name in wanted)]
     branching = BRANCH in wanted
@@ -124,10 +124,15 @@ def cut_out(graph: ov.Model | Path, wanted: Sequence[str]) -> ov.Model:
 
 
 class BranchEngine:
-    """Encodes windows that questions are asked about, and reads branches; compiles each graph when first used."""
+    """Encodes windows, keeps what questions need of them, and reads branches; each graph is compiled when first used.
 
-    def __init__(self, graph: ov.Model | Path, precision: Precision = "auto", threads: int = 0) -> None:
+    `encode` and `keep` run one graph, so that heads read the same bits whether or not questions are asked. It costs up
+    to 8 % more than an encoder without further results (docs/log.md).
+    """
+
+    def __init__(self, graph: ov.Model | Path, shape: EncoderShape, precision: Precision = "auto", threads: int = 0):
         self._graph, self._precision, self._threads = graph, precision, threads
+        self._kept = 2 * shape.layers
         self._lock = threading.Lock()
         self._engines: dict[str, OpenVinoEngine] = {}
 
@@ -138,15 +143,26 @@ class BranchEngine:
                 self._engines[name] = OpenVinoEngine(model, self._precision, self._threads)
             return self._engines[name]
 
+    def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
+        """Return hidden states `[batch, tokens, hidden]`, as `engine.Engine` says."""
+        return np.array(self._engine("keep", HIDDEN, KEPT).run([embedded, lengths], results=1)[0])
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic's precision."""
+        return self._engine("keep", HIDDEN, KEPT).precision
+
     def keep(self, embedded: Floats, lengths: NDArray[np.int32]) -> list[Kept]:
         """Encode windows as `Engine.encode` does, and return what is kept of each."""
-        engine = self._engine("keep", HIDDEN, "kept.")
-        hidden, *layers = engine.run([embedded, lengths])
+        engine = self._engine("keep", HIDDEN, KEPT)
+        hidden, *layers = engine.run([embedded, lengths], results=1 + self._kept)
         stored = np.float16 if engine.precision == "bfloat16" else np.float32
         return [
             Kept(
                 hidden[row, :length].copy(),
-                tuple(np.ascontiguousarray(each[row, :, :length], dtype=stored) for each in layers),
+                tuple(
+                    np.array(each[row, :, :length], stored, order="C") for each in layers
+                ),  # the engine's are its own
             )
             for row, length in enumerate(lengths.tolist())
         ]
@@ -159,5 +175,4 @@ class BranchEngine:
         """
         bias = np.where(attends, np.float32(0), np.float32(MASKED))
         layers = [each.astype(np.float32) for each in kept.layers]
-        (hidden,) = self._engine("branch", BRANCH).run([embedded, positions, bias, *layers])
-        return hidden.copy()
+        return np.array(self._engine("branch", BRANCH).run([embedded, positions, bias, *layers], results=1)[0])

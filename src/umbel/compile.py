@@ -18,7 +18,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from umbel.adapters import merge
-from umbel.branch_graph import HIDDEN, build_branching_graph, cut_out
+from umbel.branch_graph import HIDDEN, KEPT, build_branching_graph, cut_out
 from umbel.cache import cache_folder, cache_root, guard
 from umbel.engine import NAME, OpenVinoEngine, Precision, build_graph
 from umbel.errors import CacheError, PackError
@@ -47,8 +47,8 @@ class CompiledPack:
 
     @property
     def encoder(self) -> Path | ov.Model:
-        """The graph that encodes, alone."""
-        return cut_out(self.graph, [HIDDEN]) if self.pack.manifest.branches else self.graph
+        """The graph that encodes, without the one that reads branches."""
+        return cut_out(self.graph, [HIDDEN, KEPT]) if self.pack.manifest.branches else self.graph
 
 
 def is_compiled(pack: Pack) -> bool:

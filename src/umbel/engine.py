@@ -65,17 +65,16 @@ class OpenVinoEngine:
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
         """Return hidden states `[batch, tokens, hidden]`; the array is the caller's."""
-        (hidden,) = self.run([embedded, lengths])
-        return np.array(hidden)
+        return np.array(self.run([embedded, lengths], results=1)[0])
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> list[Floats]:
-        """Return all results of the graph; the arrays are the engine's own and last until the thread's next call."""
+    def run(self, inputs: Sequence[NDArray[Any]], results: int) -> list[Floats]:
+        """Return the graph's first results; the arrays are the engine's own and last until the thread's next call."""
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
         # In the order of the graph's inputs; without sharing, the results would be copied twice.
         request.infer(list(inputs), share_inputs=True, share_outputs=True)
-        return [request.get_output_tensor(place).data for place in range(len(self._compiled.outputs))]
+        return [request.get_output_tensor(place).data for place in range(results)]
 
 
 def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:

@@ -1,5 +1,7 @@
 """Invariants of questions through the runtime: isolation, order, growth, encode once, kept encodings, parity."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,18 @@ def test_a_kept_encoding_answers_as_a_fresh_one(model, text, asked):
     assert fresh.ask(text, asked) == first
     assert fresh.counters.encodings == 1
     assert len(fresh.encodings) == 0
+
+
+def test_what_is_kept_of_one_text_outlives_the_reading_of_others(model):
+    """Texts as long as their padded length, whose arrays could be taken for the engine's own."""
+    texts = [" ".join([word] * 6) for word in WORDS]  # 8 tokens with the special ones
+    kept = [model.keep(text).kept[0] for text in texts]
+    for encoding, other in pairwise(kept):
+        assert not any(np.array_equal(*pair) for pair in zip(encoding.layers, other.layers, strict=True))
+    held = [[each.copy() for each in encoding.layers] for encoding in kept]
+    model.ask("bad good Paris", [Predicate("good")])
+    for encoding, copies in zip(kept, held, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(encoding.layers, copies, strict=True))
 
 
 def test_many_questions_encode_a_text_once(model):
