@@ -8,6 +8,7 @@ UmbelError
 ├── BackboneError    weights are unknown, unreadable or not of a supported architecture
 ├── DownloadError    weights could not be fetched or failed their hash; a retry may help
 ├── CacheError       the cache cannot be read or written
+├── RetrievalError   a search index is missing, damaged, too new, of another pack, or cannot be written
 └── MissingExtraError  an optional dependency is not installed
 """
 
@@ -64,6 +65,10 @@ class DownloadError(UmbelError):
 
 class CacheError(UmbelError):
     """The cache cannot be read or written."""
+
+
+class RetrievalError(UmbelError):
+    """A search index is missing, damaged, too new, of another pack, or cannot be written."""
 
 
 class MissingExtraError(UmbelError):

@@ -104,6 +104,14 @@ def byte_bar(title: str) -> Iterator[Advance]:
 
 
 @contextmanager
+def count_bar(title: str, things: str) -> Iterator[Advance]:
+    """Yield a function to tell how many things are done; nothing is shown until it is called."""
+    columns = (BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + things), TimeRemainingColumn())
+    with _bar(title, columns, lambda done, total: f"{done:,} of {total:,} {things}") as advance:
+        yield advance
+
+
+@contextmanager
 def row_bar(title: str) -> Iterator[Callable[[int], None]]:
     """Yield a function to tell how many rows more are done; shown on a terminal only."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"))
