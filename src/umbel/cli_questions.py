@@ -1,4 +1,4 @@
-"""The commands that ask questions decided on the spot; like `cli`, thin functions without logic."""
+"""The commands that ask and teach what was not trained; like `cli`, thin functions without logic."""
 
 from __future__ import annotations
 
@@ -77,3 +77,44 @@ def answer(
     from umbel.loading import ready_model
 
     asking.answer(ready_model(pack), document, questions, as_json)
+
+
+@questions_app.command(
+    rich_help_panel="Make packs",
+    epilog=_examples(
+        "umbel teach base team --file examples.jsonl --out my-pack",
+        'umbel teach base team --instruction "Which team?" --labels "billing: payments | technical" --out my-pack',
+        "umbel teach my-pack team --file examples.jsonl --dev dev.jsonl",
+    ),
+)
+def teach(
+    pack: Annotated[
+        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
+    ],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task of the pack, or a new one.", show_default=False)],
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="F", help="Examples: rows with `text` and `label`, JSONL, CSV or TSV."),
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option("--dev", metavar="F", help="Rows to score on, before and after; not learned from.")
+    ] = None,
+    instruction: Annotated[
+        str, typer.Option("--instruction", "-i", metavar="Q", help="What the task asks, in plain words.")
+    ] = "",
+    labels: Annotated[
+        str, typer.Option("--labels", "-l", metavar="A|B", help="Its labels, each with a description after a colon.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where the pack goes.", show_default="PACK's own folder"),
+    ] = None,
+) -> None:
+    """Teach a pack one task: from a description alone, from a few examples, or from both.
+
+    A description alone is asked of the text at each answer. From a few examples a head is learned in seconds on the
+    sealed encoding, without torch. Then all other files and answers of the pack are compared: none may have moved.
+    """
+    from umbel import teaching
+
+    teaching.teach_pack(pack, task, file, dev, instruction, labels, out)

@@ -106,6 +106,8 @@ class TaskEntry(_Record):
     out_of_scope: str = ""
     trim_start: str = ""
     trim_end: str = ""
+    instruction: str = ""
+    descriptions: dict[str, str] = Field(default_factory=dict)
     head: File | None = None
     scores: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataNote, ...] = ()
@@ -287,6 +289,40 @@ def write_pack(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Pack(folder, manifest)
+
+
+def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Tensors) -> Pack:
+    """Write a copy of a pack in which one task is new or another; no other file's bytes change, nor its card.
+
+    `folder` may be the pack's own; it is replaced only when all of it is on disk. Without a `head` the task is asked by
+    its instruction.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with guard(folder):
+            shutil.copytree(source.folder, draft)
+            stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
+            tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored})}
+            manifest = source.manifest.model_copy(update={"tasks": tasks, "format": FORMAT})
+            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            _replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Pack(folder, manifest)
+
+
+def moved(pack: Pack, folder: Path) -> Pack:
+    """Put a pack in the place of whatever stands at `folder`, all at once.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    with guard(folder):
+        _replace(pack.folder, folder)
+    return Pack(folder, pack.manifest)
 
 
 def _fill(

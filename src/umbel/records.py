@@ -24,7 +24,8 @@ class Task:
     `temperature` maps a language (or `*`) to the number that logits are divided by. `thresholds` maps a label of a
     multi-label task, or the out-of-scope label of any, to the probability from which it is given. Below
     `abstain_below` an answer is withheld; `out_of_scope` is the label that means "none of the others". `trim_start` and
-    `trim_end` are characters that a span sheds where a token reaches over its border.
+    `trim_end` are characters that a span sheds where a token reaches over its border. A task without a head is asked by
+    its `instruction`, with `descriptions` of labels.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Task:
     out_of_scope: str = ""
     trim_start: str = ""
     trim_end: str = ""
+    instruction: str = ""
+    descriptions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def temperature_for(self, language: str) -> float:
         """Return the temperature for texts of `language`, the general one where it has none of its own, or 1."""

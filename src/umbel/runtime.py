@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from umbel.branch_graph import BranchEngine, Kept
 from umbel.decide import UNCALIBRATED, Answer
+from umbel.described import prediction_of, questions_of
 from umbel.encodings import Encoding, EncodingCache
 from umbel.engine import Engine
 from umbel.errors import InputError, PackError, suggest
@@ -63,11 +64,12 @@ class Refused:
 
 @dataclass
 class _Reading:
-    """One text on its way: its windows and, when encoded, each window's logits by task."""
+    """One text on its way: its windows and, when encoded, each window's logits by task, and what is kept of it."""
 
     text: str
     windows: list[Window]
     logits: list[dict[str, Floats]] = field(default_factory=list)
+    kept: list[Kept | None] = field(default_factory=list)
 
 
 class Model:
@@ -92,7 +94,8 @@ class Model:
         self.pack, self.engine, self.embedding, self.tokenizer = pack, engine, embedding, tokenizer
         self.tasks = pack.tasks
         self.counters = Counters()
-        self._heads = Heads({name: pack.head(name) for name in self.tasks})
+        self._described = {n: questions_of(t) for n, t in self.tasks.items() if t.instruction and not pack.head(n)}
+        self._heads = Heads({name: pack.head(name) for name in self.tasks if name not in self._described})
         self._counting = threading.Lock()
         self.encodings = EncodingCache(cache_bytes)
         self._reader = self._reader_of(branches) if branches else None
@@ -171,6 +174,15 @@ class Model:
             self.counters.seconds_branches += time.perf_counter() - began
         return answers
 
+    def means(self, texts: Sequence[str]) -> Floats:
+        """Return the mean hidden state of each text's first window `[texts, hidden]`: what a new head learns from.
+
+        Raises:
+            InputError: a text is not a string or is blank.
+        """
+        checked_texts = [_checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)]
+        return np.stack([states.mean(axis=0) for states in self._first_hidden(checked_texts)])
+
     @cached_property
     def _maker(self) -> str:
         """Name all that an encoding depends on: backbone, adapter, tokenizer."""
@@ -243,16 +255,21 @@ class Model:
     def _read(self, readings: Sequence[_Reading], names: Sequence[str]) -> float:
         """Encode every window once, keep its logits, and return the seconds spent encoding."""
         places = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
+        described = [name for name in names if name in self._described]
+        trained = [name for name in names if name not in self._described]
         for reading in readings:
-            reading.logits = [{} for _ in reading.windows]
+            reading.logits, reading.kept = [{} for _ in reading.windows], [None for _ in reading.windows]
         seconds = 0.0
         for length, batch in _batches(places, readings):
             windows = [readings[text].windows[part] for text, part in batch]
             began = time.perf_counter()
-            hidden = self._encode(windows, length)
+            kept = self._need_reader().keep(windows, length) if described else None
+            hidden = [each.hidden for each in kept] if kept else self._encode(windows, length)
             seconds += time.perf_counter() - began
-            for (text, part), window, states in zip(batch, windows, hidden, strict=True):
-                readings[text].logits[part] = self._heads.logits(states[: len(window.ids)], names)
+            for place, (text, part) in enumerate(batch):
+                states = hidden[place][: len(windows[place].ids)]
+                readings[text].logits[part] = self._heads.logits(states, trained)
+                readings[text].kept[part] = kept[place] if kept else None
         return seconds
 
     def _encode(self, windows: Sequence[Window], length: int) -> Floats:
@@ -265,13 +282,28 @@ class Model:
     def _result(self, reading: _Reading, names: Sequence[str]) -> Result:
         language = language_of(reading.text)
         offsets = joined_offsets(reading.windows)
-        predictions: dict[str, Prediction] = {}
+        predictions = self._described_predictions(reading, names)
         for name in names:
             task = self.tasks[name]
+            if name in predictions:
+                continue
             kind = kind_of(task.kind)
             merged = kind.merge(task, [logits[name] for logits in reading.logits], reading.windows)
             predictions[name] = kind.predict(task, merged, reading.text, offsets, language)
-        return Result(reading.text, predictions, language)
+        return Result(reading.text, {name: predictions[name] for name in names}, language)
+
+    def _described_predictions(self, reading: _Reading, names: Sequence[str]) -> dict[str, Prediction]:
+        """Answer the tasks that are described, but have no head, by asking."""
+        described = [name for name in names if name in self._described]
+        if not described:
+            return {}
+        kept = tuple(each for each in reading.kept if each)
+        encoding = Encoding(reading.text, tuple(reading.windows), kept, self._maker)
+        asked = [question for name in described for question in self._described[name]]
+        answers = iter(self._need_reader().ask(encoding, asked))
+        return {
+            name: prediction_of(self.tasks[name], [next(answers) for _ in self._described[name]]) for name in described
+        }
 
 
 def joined_offsets(windows: Sequence[Window]) -> NDArray[np.int32]:

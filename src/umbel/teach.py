@@ -1,0 +1,233 @@
+"""Teaches a pack one task from a few examples, a description, or both; everything else in it stays as it is.
+
+A head is fitted on the sealed encoding by logistic regression, in numpy: the examples, and the labels' own words and
+descriptions as further ones. Needs no torch. The proof that nothing else moved compares files and answers.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel.calibrate import softmax
+from umbel.described import words_of
+from umbel.errors import InputError, UmbelError, suggest
+from umbel.pack import MANIFEST, Pack, TaskEntry, moved, write_task
+from umbel.records import LabelPrediction
+from umbel.runtime import Model
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # of the penalty on weights, tried by cross-validation
+FOLDS = 5
+STEPS = 300
+SHRUNK_SUM = 1e-6  # no feature is divided by less
+PROBES = (
+    "这是一个关于AI的多任务处理案例。",
+    "I was charged twice for order 1042, please refund one of them today.",
+    "房间很干净，但是服务员态度很差 :(",
+    "Book a table for two in Paris tomorrow at 8.",
+    "ok",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example; `line` is where it stands in its file."""
+
+    text: str
+    label: str
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What teaching gave: accuracy in percent before (None where the task was new) and after, and on what.
+
+    `unchanged` counts the files and the answers of other tasks that were compared, every one the same.
+    """
+
+    pack: Pack
+    before: float | None
+    after: float | None
+    scored_on: str
+    examples: int
+    unchanged: Mapping[str, int]
+
+
+def entry_for(
+    pack: Pack, name: str, instruction: str, labels: Sequence[tuple[str, str]], rows: Sequence[Row]
+) -> TaskEntry:
+    """Return the task's entry: the pack's own, or a new one with the labels described or found in the rows.
+
+    Raises:
+        InputError: the task is of a kind that is not taught, has no labels, or rows name others.
+    """
+    old = pack.manifest.tasks.get(name)
+    if old and (old.kind != "text-classification" or old.multi_label):
+        raise InputError(
+            f"{name}: a task of kind {old.kind}{' with several labels' * old.multi_label}", "teach one label"
+        )
+    found = old or TaskEntry(kind="text-classification", metric="accuracy")
+    names = tuple(label for label, _ in labels) or found.labels or tuple(sorted({row.label for row in rows}))
+    if len(names) < 2:
+        raise InputError(
+            f"{name}: found {len(names)} labels, expected at least two", 'give --labels "a: what it means | b"'
+        )
+    faults = [
+        f"line {row.line}: {row.label!r} is not a label{suggest(row.label, names)}"
+        for row in rows
+        if row.label not in names
+    ]
+    if faults:
+        raise InputError("\n  ".join(faults[:20]), f"the labels are {', '.join(names)}")
+    update: dict[str, Any] = {"labels": names}
+    if instruction:
+        update["instruction"] = instruction
+    if labels:
+        update["descriptions"] = {label: words for label, words in labels if words}
+    return found.model_copy(update=update)
+
+
+def teach(model: Model, folder: Path, name: str, entry: TaskEntry, rows: Sequence[Row], dev: Sequence[Row]) -> Taught:
+    """Learn a task from `rows`, if there are any, and write the pack with it to `folder`.
+
+    Raises:
+        InputError: there are neither examples nor an instruction, or a label lacks examples and description.
+        UmbelError: the proof failed; the pack at `folder` is as it was.
+    """
+    from umbel import load
+
+    pack = model.pack
+    if not rows and not entry.instruction:
+        raise InputError(
+            f"{name}: found neither examples nor an instruction", "give --file, or --instruction and --labels"
+        )
+    before = _accuracy(model, name, dev) if dev and name in model.tasks else None
+    head: dict[str, Floats] = {}
+    guessed = None
+    if rows:
+        head, guessed = fit(model, entry, rows)
+    update: dict[str, Any] = {"temperature": {}, "thresholds": {}, "scores": {}} if rows else {}
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.taught")
+    try:
+        again = load(write_task(pack, draft, name, entry.model_copy(update=update), head).folder)
+        unchanged = prove(model, again, name)
+        after = _accuracy(again, name, dev) if dev else guessed
+        taught = moved(again.pack, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    scored = f"{len(dev)} dev rows" if dev else f"{len(rows)} examples, each left out once" if rows else ""
+    return Taught(taught, before, after, scored, len(rows), unchanged)
+
+
+def fit(model: Model, entry: TaskEntry, rows: Sequence[Row]) -> tuple[dict[str, Floats], float | None]:
+    """Return a head `query`, `weight`, `bias`, and the accuracy on rows left out in turn (None for too few)."""
+    described = [(f"{words_of(label)} {entry.descriptions.get(label, '')}".strip(), label) for label in entry.labels]
+    features = model.means([row.text for row in rows] + [text for text, _ in described])
+    golds = np.array(
+        [entry.labels.index(label) for label in [*(row.label for row in rows), *(label for _, label in described)]]
+    )
+    centre = features[: len(rows)].mean(axis=0)
+    scale = max(float(np.sqrt(((features[: len(rows)] - centre) ** 2).mean())), SHRUNK_SUM)
+    scaled = (features - centre) / scale
+    strength, accuracy = _choose(scaled, golds, len(rows), len(entry.labels))
+    weight, bias = logistic(scaled, golds, len(entry.labels), strength)
+    weight /= scale
+    return {
+        "query": np.zeros(features.shape[1], np.float32),
+        "weight": weight.astype(np.float32),
+        "bias": (bias - weight @ centre).astype(np.float32),
+    }, accuracy
+
+
+def _choose(features: Floats, golds: NDArray[np.int64], rows: int, labels: int) -> tuple[float, float | None]:
+    """Return the penalty with the best accuracy on rows left out in turn, and that accuracy."""
+    if rows < 2 * FOLDS:
+        return STRENGTHS[2], None
+    folds = np.random.default_rng(0).permutation(rows) % FOLDS
+    extra = np.arange(rows, len(golds))  # the labels' words are always learned from
+    found = {}
+    for strength in STRENGTHS:
+        hits = 0
+        for fold in range(FOLDS):
+            inside = np.concatenate([np.flatnonzero(folds != fold), extra])
+            outside = np.flatnonzero(folds == fold)
+            weight, bias = logistic(features[inside], golds[inside], labels, strength)
+            hits += int(((features[outside] @ weight.T + bias).argmax(axis=1) == golds[outside]).sum())
+        found[strength] = 100 * hits / rows
+    best = max(found, key=lambda strength: (found[strength], strength))
+    return best, found[best]
+
+
+def logistic(features: Floats, golds: NDArray[np.int64], labels: int, strength: float) -> tuple[Doubles, Doubles]:
+    """Return weights `[labels, features]` and biases `[labels]` of a logistic regression with a squared penalty.
+
+    Nesterov's accelerated gradient, with the step that the features' size allows.
+    """
+    rows = len(features)
+    wanted = np.eye(labels, dtype=np.float64)[golds]
+    inputs = np.hstack([features, np.ones((rows, 1))]).astype(np.float64)
+    step = 1 / (0.5 * np.linalg.norm(inputs, 2) ** 2 / rows + strength)
+    found: Doubles = np.zeros((labels, inputs.shape[1]))
+    ahead = found
+    for number in range(STEPS):
+        slope = (softmax(inputs @ ahead.T) - wanted).T @ inputs / rows
+        slope[:, :-1] += strength * ahead[:, :-1]
+        moved = ahead - step * slope
+        ahead = moved + number / (number + 3) * (moved - found)
+        found = moved
+    return found[:, :-1], found[:, -1]
+
+
+def prove(before: Model, after: Model, name: str) -> dict[str, int]:
+    """Compare all files but the task's own, and the answers of all other tasks; return how many were compared.
+
+    Raises:
+        UmbelError: one differs.
+    """
+    hashes = [_hashes(model.pack, name) for model in (before, after)]
+    others = [task for task in before.tasks if task != name]
+    answers = [model(list(PROBES), others) for model in (before, after)]
+    differing = [key for key in hashes[0] if hashes[0][key] != hashes[1].get(key)]
+    differing += [
+        f"the answer of {task} to {one.text!r:.30}"
+        for one, other in zip(*answers, strict=True)
+        for task in others
+        if not _same(one[task], other[task])
+    ]
+    if differing:
+        raise UmbelError(f"teaching {name} moved {', '.join(differing[:5])}", "nothing was written; please report this")
+    return {"files": len(hashes[0]), "answers": len(others) * len(PROBES)}
+
+
+def _hashes(pack: Pack, name: str) -> dict[str, str]:
+    """Return the hash of every file that is not the task's own, and of the manifest's entries of other tasks."""
+    manifest = pack.manifest
+    files = [manifest.adapter, manifest.branches, *(e.head for task, e in manifest.tasks.items() if task != name)]
+    entries = {f"{MANIFEST}: {task}": e.model_dump_json() for task, e in manifest.tasks.items() if task != name}
+    return {each.file: each.sha256 for each in files if each} | entries
+
+
+def _same(one: object, other: object) -> bool:
+    if hasattr(one, "vector") and hasattr(other, "vector"):
+        return bool(np.array_equal(one.vector, other.vector))
+    return one == other
+
+
+def _accuracy(model: Model, name: str, rows: Sequence[Row]) -> float:
+    results = model([row.text for row in rows], [name])
+    hits = 0
+    for row, result in zip(rows, results, strict=True):
+        found = result[name]
+        assert isinstance(found, LabelPrediction)
+        hits += max(found.probabilities, key=found.probabilities.__getitem__) == row.label
+    return 100 * hits / len(rows)
