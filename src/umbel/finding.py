@@ -21,7 +21,7 @@ from umbel.loading import ready_model
 from umbel.prose import Prose
 from umbel.render import headline
 from umbel.retrieval.documents import Documents
-from umbel.retrieval.index import TOKENS, By, Hit, Index
+from umbel.retrieval.index import By, Hit, Index
 from umbel.tables import counted
 from umbel.terminal import count_bar, errors, output, show, visible
 
@@ -65,7 +65,7 @@ def index(path: Path, update: Update, as_json: bool) -> bool:
 def _opened(path: Path, update: Update) -> Index:
     """Open the index with its pack loaded, or make a new one."""
     if not path.exists():
-        return Index.create(path, ready_model(update.pack or DEFAULT_PACK), update.tokens or TOKENS)
+        return Index.create(path, ready_model(update.pack or DEFAULT_PACK), update.tokens)
     found = Index.open(path)
     if update.tokens not in (None, found.tokens):
         message = f"{path}: its passages have at most {found.tokens} tokens, found --tokens {update.tokens}"

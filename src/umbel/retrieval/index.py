@@ -119,8 +119,8 @@ class Index:
             raise
 
     @classmethod
-    def create(cls, path: str | Path, model: Model | Encoder, tokens: int = TOKENS) -> Self:
-        """Make an empty index whose passages have at most `tokens` tokens.
+    def create(cls, path: str | Path, model: Model | Encoder, tokens: int | None = None) -> Self:
+        """Make an empty index whose passages have at most `tokens` tokens, 256 where nothing is said.
 
         Raises:
             InputError: passages of that many tokens cannot be read.
@@ -128,6 +128,7 @@ class Index:
             PackError: the model's pack gives no vectors.
         """
         encoder = _encoder_of(model)
+        tokens = min(TOKENS, encoder.longest) if tokens is None else tokens
         if not LEAST_TOKENS <= tokens <= encoder.longest:
             raise InputError(f"tokens: found {tokens}, expected {LEAST_TOKENS} to {encoder.longest}")
         if Path(path).exists():
@@ -242,7 +243,8 @@ class Index:
             InputError: the query is blank, `k` is not positive, or no document has such a `source` or name in `where`.
         """
         _check_query(query, k, by)
-        conditions = {name: told(value) for name, value in where.items()}
+        query = _mended(query)
+        conditions = {_mended(name): _mended(told(value)) for name, value in where.items()}
         with self._lock, self._store.reading():
             self._refresh()
             if "source" in conditions:
@@ -340,7 +342,7 @@ def _encoder_of(model: Model | Encoder) -> Encoder:
 
 
 def _checked(document: Document) -> Document:
-    """Return a document as it can be stored, lone surrogates read as U+FFFD."""
+    """Return a document as it can be stored."""
     if not isinstance(document, Document):
         raise InputError(f"found {type(document).__name__}, expected a Document")
     where = f"document {document.source!r}: "
@@ -351,11 +353,12 @@ def _checked(document: Document) -> Document:
     for name, value in document.metadata.items():
         if not isinstance(value, str | int | float):
             raise InputError(f"{where}metadata {name!r}: found {value!r:.60}, expected a word, number or truth value")
-    cells = {name.translate(_SURROGATES): _mended(value) for name, value in document.metadata.items()}
-    return Document(document.text.translate(_SURROGATES), document.source.translate(_SURROGATES), document.line, cells)
+    cells = {_mended(name): _mended(value) for name, value in document.metadata.items()}
+    return Document(_mended(document.text), _mended(document.source), document.line, cells)
 
 
 def _mended(value: Any) -> Any:
+    """Return a cell as UTF-8 can hold it, lone surrogates as U+FFFD."""
     return value.translate(_SURROGATES) if isinstance(value, str) else value
 
 

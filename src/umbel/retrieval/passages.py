@@ -103,8 +103,8 @@ class _Cutter:
             half = (start + limit) // 2
             clauses = [found.end() for found in _CLAUSE.finditer(self.text, half, limit)]
             middle = max(clauses[-1] if clauses else limit, start + 1)
-            yield _Piece(start, middle, border)
-            start, border = middle, _NONE
+            yield _Piece(start, start + len(self.text[start:middle].rstrip()), border)
+            start, border = end - len(self.text[middle:end].lstrip()), _NONE
         yield _Piece(start, end, border)
 
 
