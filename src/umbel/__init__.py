@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from umbel.engine import Precision
+    from umbel.retrieval import Document, Index
     from umbel.runtime import Model
 
 __version__ = version("umbel")
-__all__ = ["__version__", "load"]
+__all__ = ["Document", "Index", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the names of retrieval when they are first used: importing umbel loads no library."""
+    if name in ("Document", "Index"):
+        from umbel import retrieval
+
+        return getattr(retrieval, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: int = 0) -> Model:

@@ -56,7 +56,10 @@ def index(path: Path, update: Update, as_json: bool) -> bool:
         changes = found.add(documents, documents.covers, advance)
         plain = asdict(changes) | {"removed": changes.removed + removed, "empty": documents.empty}
         plain |= dict(zip(("documents", "passages"), found.counts(), strict=True))
-    show({"index": str(path)} | plain, Text(_summary(path, plain)), as_json)
+    if as_json:
+        show({"index": str(path)} | plain, "", as_json)
+    else:
+        output().print(_summary(path, plain), soft_wrap=True)
     for fault in documents.faults.listed():
         errors().print(f"left out: {visible(fault)}", soft_wrap=True)
     return not documents.faults
