@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import threading
 
-import numpy as np
 import pytest
 from toy_encoder import ToyEncoder
 
@@ -364,8 +363,5 @@ def test_a_score_does_not_depend_on_the_rest_of_the_index(made):
     with opened(made) as found:
         found.add(Document(f"Filler {n}", f"filler{n}") for n in range(500))
         after = {hit.source: hit.cosine for hit in found.search("open money", k=503, by="vectors")}
-    assert len(after) > len(before)
-    assert {source: after[source] for source in before if source in after} == {
-        source: cosine for source, cosine in before.items() if source in after
-    }
-    assert np.isfinite(list(after.values())).all()
+    assert len(after) == 503
+    assert {source: after[source] for source in before} == before

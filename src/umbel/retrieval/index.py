@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 TOKENS = 256  # of a passage, at most
 LEAST_TOKENS = 16
-CANDIDATES = 100  # of each ranking, which are merged
+CANDIDATES = 100  # of each ranking, at least, which are merged
 RANK_OFFSET = 60  # of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009)
 AT_ONCE = 128  # passages made into vectors between two saves
 NO_CELLS: Mapping[str, Any] = MappingProxyType({})
@@ -253,25 +253,15 @@ class Index:
             rows = np.arange(len(cosines))
             if conditions:
                 rows = np.searchsorted(self._passages, self._store.matching(conditions))
-            scores = self._scores(query, cosines, rows, conditions, by)
+            rankings = []
+            if by != "words":
+                rankings.append(_nearest(cosines, rows, max(k, CANDIDATES)))
+            if by != "vectors":
+                found = self._store.with_words(query, max(k, CANDIDATES), conditions)
+                rankings.append(np.searchsorted(self._passages, found))
+            scores = _merged(rankings)
             best = sorted(scores, key=lambda row: (-scores[row], -cosines[row], row))[:k]
             return self._hits([(row, scores[row], float(cosines[row])) for row in best], conditions)
-
-    def _scores(self, query: str, cosines: Floats, rows: Ints, where: Mapping[str, str], by: By) -> dict[int, float]:
-        """Return the scores of the rows that rank high, from 0 to 1: the mean of what their ranks are worth."""
-        rankings: list[list[int]] = []
-        if by != "words":
-            order = np.argsort(-cosines[rows], kind="stable")[:CANDIDATES]
-            rankings.append(rows[order].tolist())
-        if by != "vectors":
-            found = self._store.with_words(query, CANDIDATES, where)
-            rankings.append(np.searchsorted(self._passages, found).tolist())
-        scores: dict[int, float] = {}
-        for ranking in rankings:
-            for rank, row in enumerate(ranking):
-                worth = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + rank) / len(rankings)
-                scores[row] = scores.get(row, 0.0) + worth
-        return scores
 
     def _hits(self, found: Sequence[tuple[int, float, float]], where: Mapping[str, str]) -> list[Hit]:
         passages = [int(self._passages[row]) for row, _, _ in found]
@@ -335,6 +325,24 @@ class Index:
         sources = self._store.sources()
         if source not in sources:
             raise InputError(f"no document of the index has the source {source!r}{suggest(source, sources)}")
+
+
+def _nearest(cosines: Floats, rows: Ints, most: int) -> Ints:
+    """Return the `most` of the given rows with the highest cosines, the highest first."""
+    if len(rows) > most:
+        rows = np.sort(rows[np.argpartition(-cosines[rows], most)[:most]])
+    nearest: Ints = rows[np.argsort(-cosines[rows], kind="stable")]
+    return nearest
+
+
+def _merged(rankings: Sequence[Ints]) -> dict[int, float]:
+    """Return the scores of all ranked rows, from 0 to 1: the mean of what their ranks are worth."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, row in enumerate(ranking.tolist()):
+            worth = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + rank) / len(rankings)
+            scores[row] = scores.get(row, 0.0) + worth
+    return scores
 
 
 def _encoder_of(model: Model | Encoder) -> Encoder:
