@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -245,23 +245,26 @@ class Index:
         _check_query(query, k, by)
         query = _mended(query)
         conditions = {_mended(name): _mended(told(value)) for name, value in where.items()}
+        vector = self._need_encoder().vectors([query])[0]
         with self._lock, self._store.reading():
             self._refresh()
             if "source" in conditions:
                 self._check_source(conditions["source"])
-            cosines = self._cosines(query)
-            rows = np.arange(len(cosines))
-            if conditions:
-                rows = np.searchsorted(self._passages, self._store.matching(conditions))
-            rankings = []
-            if by != "words":
-                rankings.append(_nearest(cosines, rows, max(k, CANDIDATES)))
-            if by != "vectors":
-                found = self._store.with_words(query, max(k, CANDIDATES), conditions)
-                rankings.append(np.searchsorted(self._passages, found))
-            scores = _merged(rankings)
+            # Row by row, so that a passage's figure has the same bits in an index of any size.
+            cosines: Floats = np.vecdot(self._vectors, vector) if len(self._vectors) else np.zeros(0, np.float32)
+            scores = _merged(self._rankings(query, cosines, max(k, CANDIDATES), conditions, by))
             best = sorted(scores, key=lambda row: (-scores[row], -cosines[row], row))[:k]
             return self._hits([(row, scores[row], float(cosines[row])) for row in best], conditions)
+
+    def _rankings(self, query: str, cosines: Floats, most: int, where: Mapping[str, str], by: By) -> Iterator[Ints]:
+        """Yield the rows that rank highest by each way of searching, the highest first."""
+        if by != "words":
+            rows = np.arange(len(cosines))
+            if where:
+                rows = np.searchsorted(self._passages, self._store.matching(where))
+            yield _nearest(cosines, rows, most)
+        if by != "vectors":
+            yield np.searchsorted(self._passages, self._store.with_words(query, most, where))
 
     def _hits(self, found: Sequence[tuple[int, float, float]], where: Mapping[str, str]) -> list[Hit]:
         passages = [int(self._passages[row]) for row, _, _ in found]
@@ -273,13 +276,6 @@ class Index:
             also = tuple(dict.fromkeys(place.source for place in others if place.source != first.source))
             hits.append(Hit(texts[passage], score, cosine, *first[1:], also))
         return hits
-
-    def _cosines(self, query: str) -> Floats:
-        if not len(self._passages):
-            return np.zeros(0, np.float32)
-        # Row by row, so that a passage's figure has the same bits in an index of any size.
-        cosines: Floats = np.vecdot(self._vectors, self._need_encoder().vectors([query])[0])
-        return cosines
 
     def _refresh(self) -> None:
         """Read the vectors again if the index has changed, by this process or another."""
@@ -335,8 +331,9 @@ def _nearest(cosines: Floats, rows: Ints, most: int) -> Ints:
     return nearest
 
 
-def _merged(rankings: Sequence[Ints]) -> dict[int, float]:
+def _merged(rankings: Iterable[Ints]) -> dict[int, float]:
     """Return the scores of all ranked rows, from 0 to 1: the mean of what their ranks are worth."""
+    rankings = list(rankings)
     scores: dict[int, float] = {}
     for ranking in rankings:
         for rank, row in enumerate(ranking.tolist()):
