@@ -199,7 +199,8 @@ class Model:
     def _need_reader(self) -> Reader:
         if self._reader is None:
             raise PackError(
-                f"{self.pack.manifest.name}: this pack was not trained for questions", "take one that was, such as base"
+                f"{self.pack.manifest.name}: this pack was not trained for questions asked on the spot",
+                "take one that was (`umbel packs` shows their `branches`), or train one with `questions:`",
             )
         return self._reader
 

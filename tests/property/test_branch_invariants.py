@@ -173,7 +173,7 @@ def test_another_models_encoding_is_refused(model, backbone, tmp_path, monkeypat
 def test_a_pack_without_readouts_says_so(backbone, tmp_path, monkeypatch):
     monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
     plain = umbel.load(write_tiny_pack(tmp_path / "plain", backbone).folder)
-    with pytest.raises(PackError, match="was not trained for questions"):
+    with pytest.raises(PackError, match="was not trained for questions asked"):
         plain.ask("good", [Predicate("good")])
 
 
