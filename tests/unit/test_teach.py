@@ -114,7 +114,7 @@ def test_the_regression_is_that_of_scikit_learn(strength):
     theirs = LogisticRegression(C=1 / (strength * 60), max_iter=1000, tol=1e-8).fit(features, golds)
     mine = features @ weight.T + bias
     other = theirs.decision_function(features)
-    np.testing.assert_allclose(mine - mine.mean(1, keepdims=True), other - other.mean(1, keepdims=True), atol=0.02)
+    np.testing.assert_allclose(mine - mine.mean(1, keepdims=True), other - other.mean(1, keepdims=True), atol=0.03)
 
 
 def test_a_proof_that_fails_is_told(model, folder, monkeypatch):
