@@ -77,7 +77,7 @@ class TestHelp:
         assert run("--version").stdout.startswith("umbel 0.")
 
     def test_a_mistyped_command_is_suggested(self) -> None:
-        assert "Did you mean 'analyze'?" in run("analyse", code=2).stderr
+        assert "Did you mean 'analyze'" in run("analyse", code=2).stderr
 
 
 class TestAnalyze:
