@@ -50,8 +50,9 @@ def tell(task: str, taught: Taught) -> None:
         before = f"{taught.before:.1f} before, " if taught.before is not None else ""
         console.print(f"accuracy: {before}{taught.after:.1f} now ({taught.scored_on})", soft_wrap=True)
     unchanged = taught.unchanged
-    files, answers = counted(unchanged["files"], "file and entry"), counted(unchanged["answers"], "answer")
-    console.print(f"all else is as it was: {files} and {answers} of other tasks compared", soft_wrap=True)
+    places = f"{unchanged['files']} files and manifest entries"
+    answers = counted(unchanged["answers"], "answer")
+    console.print(f"all else is as it was: {places} and {answers} of other tasks compared", soft_wrap=True)
     console.print(f"the pack is in {taught.pack.folder}", soft_wrap=True)
 
 
