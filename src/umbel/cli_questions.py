@@ -31,8 +31,8 @@ def ask(
         list[str],
         typer.Argument(
             metavar="TEXT... QUESTION...",
-            help="Texts, and questions in any number and order: --choice Q A,B; --predicate STATEMENT; "
-            "--score Q LOW,MIDDLE,HIGH; --question Q; --types A,B. Options stand between commas, or between bars; "
+            help="Texts, and questions in any number and order: `--choice` Q A,B; `--predicate` STATEMENT; "
+            "`--score` Q LOW,MIDDLE,HIGH; `--question` Q; `--types` A,B. Options stand between commas, or between bars; "
             "a description may follow a colon.",
             show_default=False,
         ),
