@@ -32,8 +32,8 @@ def ask(
         typer.Argument(
             metavar="TEXT... QUESTION...",
             help="Texts, and questions in any number and order: `--choice` Q A,B; `--predicate` STATEMENT; "
-            "`--score` Q LOW,MIDDLE,HIGH; `--question` Q; `--types` A,B. Options stand between commas, or between bars; "
-            "a description may follow a colon.",
+            "`--score` Q LOW,MIDDLE,HIGH; `--question` Q; `--types` A,B. Options stand between commas, or between "
+            "bars; a description may follow a colon.",
             show_default=False,
         ),
     ],
