@@ -189,7 +189,7 @@ class _Form:
         options = [self._option(label) for label in labels]
         right = len(options) if hidden else len(options) - 1
         if offered:
-            options.append(Option(_one(NONE[self.language], self.generator)))
+            options.append(Option(_one(NONE.get(self.language, NONE["en"]), self.generator)))
         options = _apart(options)
         order = self.generator.permutation(len(options)).tolist()
         instruction = _one(self.templates.instructions[self.language], self.generator)
@@ -248,7 +248,7 @@ def _language(templates: Templates, own: str, generator: Generator) -> str:
     """Return the language to ask in: the text's, mostly, where there are words of it."""
     numbers = [language for each in templates.numbers for language in each.model_extra or {}]
     names = [language for each in templates.labels.values() for language in each]
-    known = sorted({*templates.instructions, *templates.statements, *numbers, *names})
+    known = sorted({*templates.instructions, *templates.statements, *numbers, *names}) or [own]
     others = [language for language in known if language != own]
     stays = own in known and (not others or generator.random() < OWN_LANGUAGE)
     return own if stays else _one(others, generator)

@@ -153,6 +153,23 @@ def test_mentions_are_those_of_the_types_asked_for(asker):
     assert {(1, 1), (3, 2)} <= sizes
 
 
+def test_a_task_without_any_words_is_asked_by_the_names_of_its_labels():
+    from umbel.asking import Templates
+
+    asker = Asker({"names": Templates()}, TASKS)
+    for question, _ in asked(asker, 20, names=((0, 4, "person"),)):
+        assert {option.name for option in question.types} <= {"person", "place", "thing"}
+
+
+def test_another_language_than_the_two_is_asked_in_its_own_words():
+    from umbel.asking import Templates
+
+    words = {"instructions": {"fr": ["Sujet ?"]}, "labels": {"cars": {"fr": ["voitures"]}, "pets": {"fr": ["animaux"]}}}
+    asker = Asker({"topic": Templates.model_validate(words)}, TASKS)
+    drawn = asked(asker, 60, language="fr", topic="cars")
+    assert {question.instruction for question, _ in drawn} == {"Sujet ?"}
+
+
 def test_a_row_brings_its_own_questions(asker):
     own = tuple((Extract(f"question {number}"), None) for number in range(6))
     drawn = asked(asker, 1, own=own)
