@@ -122,6 +122,12 @@ class PlainReporter:
         marks = {task: "*" if best.get(task, (0, -1))[1] == number else " " for task in record["scores"]}
         cells = [f"{task} {score:.2f}{marks[task]}" for task, score in record["scores"].items()]
         self.console.print(Columns(cells, padding=(0, 2), equal=True))
+        if asked := record.get("questions"):
+            self.console.print("questions " + _listed(asked))
+
+
+def _listed(scores: Mapping[str, float]) -> str:
+    return "  ".join(f"{kind} {score:.2f}" for kind, score in scores.items())
 
 
 class LiveReporter:
@@ -131,6 +137,7 @@ class LiveReporter:
         self.console = console
         self._tasks: dict[str, str] = {}  # task -> metric
         self._scores: Mapping[str, float] = {}
+        self._asked: Mapping[str, float] = {}
         self._status: Status | None = None
         self._progress: Progress | None = None
         self._stepped = time.monotonic()
@@ -150,7 +157,7 @@ class LiveReporter:
 
     def evaluated(self, record: Mapping[str, Any]) -> None:
         """Take in every task's dev score."""
-        self._scores = record["scores"]
+        self._scores, self._asked = record["scores"], record.get("questions", {})
 
     def stop(self) -> None:
         """Draw the table a last time and leave it on the screen."""
@@ -166,7 +173,7 @@ class LiveReporter:
         table.add_column("metric", style="dim")
         for task in self._tasks:
             table.add_row(*self._row(task))
-        return Group(self._header(), table)
+        return Group(self._header(), table, *([f"questions on dev: {_listed(self._asked)}"] if self._asked else []))
 
     def _header(self) -> Table:
         header = Table.grid()

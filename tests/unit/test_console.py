@@ -128,6 +128,16 @@ def test_the_live_table_has_losses_scores_and_stopped_tasks(plan: Plan, data: Da
     assert "90.25" in shown(out)
 
 
+def test_scores_of_questions_are_shown_where_there_are_any(plan: Plan, data: Data) -> None:
+    for made, out in ((PlainReporter, screen()), (LiveReporter, screen(terminal=True))):
+        reporter = made(out)
+        reporter.started(plan, data, Progress("x"))
+        reporter.evaluated(record(topic=90.0) | {"questions": {"choice": 81.5, "extract": 40.0}})
+        if isinstance(reporter, LiveReporter):
+            out.print(reporter.draw())
+        assert "choice 81.50  extract 40.00" in shown(out)
+
+
 def test_a_pause_is_explained(plan: Plan, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(console.time, "monotonic", lambda: now)
