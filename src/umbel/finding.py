@@ -113,7 +113,7 @@ def search(path: Path, queries: Sequence[str], wanted: Wanted, pack: str | None,
 
 def plain_hit(hit: Hit) -> dict[str, Any]:
     """Return a hit as plain values, ready for JSON."""
-    numbers = {"score": round(hit.score, DIGITS), "cosine": round(hit.cosine, DIGITS)}
+    numbers = {name: round(getattr(hit, name), DIGITS) for name in ("score", "cosine", "words")}
     return vars(hit) | numbers | {"also": list(hit.also)}
 
 
@@ -121,7 +121,7 @@ def _report(query: str, hits: Sequence[Hit]) -> Iterator[RenderableType]:
     """Yield the query, then each hit: where it stands and how well it fits, and its words."""
     yield Text(visible(query), "bold")
     for hit in hits:
-        numbers = f"score {hit.score:.3f}, cosine {hit.cosine:.3f}"
+        numbers = f"score {hit.score:.3f}, cosine {hit.cosine:.3f}, words {hit.words:.3f}"
         yield Prose(Text.assemble("\n", (visible(_where(hit)), "cyan"), (f"  {numbers}", "dim")))
         yield Padding(Prose(Text(headline(" ".join(hit.text.split())))), (0, 0, 0, 2))
     if not hits:

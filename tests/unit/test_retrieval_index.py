@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import threading
 
+import numpy as np
 import pytest
 from toy_encoder import ToyEncoder
 
@@ -42,8 +43,8 @@ def test_a_hit_says_what_was_found_and_where(made):
     hit = opened(made).search("money back", k=1)[0]
     assert (hit.text, hit.source, hit.line, hit.metadata) == (MONEY.text, "money.md", 0, MONEY.metadata)
     assert MONEY.text[hit.start : hit.end] == hit.text
-    assert hit.score == 1
-    assert 0 < hit.cosine < 1
+    assert 0 < hit.words < 1
+    assert 0 < hit.cosine < hit.score
     assert opened(made).search("怎么退款", by="words")[0].line == 2
 
 
@@ -56,13 +57,26 @@ def test_vectors_are_compared_exactly(made):
     assert sources(hits) == sorted(expected, key=expected.get, reverse=True)
 
 
-def test_both_rankings_count_and_either_can_be_had_alone(made):
+def test_words_add_to_the_cosine_and_either_can_be_had_alone(made):
     found = opened(made)
-    assert sources(found.search("Sunday", by="words")) == ["hours.txt"]
-    assert len(found.search("Sunday", by="vectors")) == 3
-    both = found.search("Sunday")
-    assert both[0].source == "hours.txt"
-    assert all(0 < later.score <= 0.5 < both[0].score for later in both[1:])
+    (hit,) = found.search("Sunday", by="words")
+    assert (hit.source, hit.score) == ("hours.txt", hit.words)
+    by_vectors, both = found.search("Sunday", by="vectors"), found.search("Sunday")
+    assert [hit.score for hit in by_vectors] == [hit.cosine for hit in by_vectors]
+    spread = np.std([hit.cosine for hit in both])
+    for hit in both:
+        assert (hit.words > 0) == (hit.source == "hours.txt")
+        assert hit.score == pytest.approx(hit.cosine + index.WORDS_WEIGHT * spread * hit.words)
+
+
+def test_a_share_is_that_of_all_words_weighed_by_rarity(path):
+    texts = ["apple banana", "apple cherry", "apple", "other words here"]
+    with Index.create(path, ToyEncoder()) as found:
+        found.add(Document(text, text) for text in texts)
+        shares = {hit.source: hit.words for hit in found.search("apple banana durian", by="words")}
+        assert list(shares) == ["apple banana", "apple", "apple cherry"]  # the shorter, the denser
+        assert shares["apple banana"] > 5 * shares["apple"] > 0
+        assert found.search("banana " * 9, by="words")[0].words == found.search("Banana!", by="words")[0].words < 1
 
 
 def test_k_bounds_the_hits(made):
@@ -259,16 +273,12 @@ def test_vectors_of_other_lengths_are_damage(made):
         opened(made).search("open")
 
 
-def test_an_index_that_cannot_be_written_is_searched_all_the_same(made):
+def test_an_index_that_cannot_be_written_is_searched_all_the_same(made, monkeypatch):
     made.chmod(0o400)
-    if os.access(made, os.W_OK):  # the superuser may write anything; an option of SQLite stands in for the mode
-        database = sqlite3.connect(
-            f"{made.as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
-        )
-        found = opened(made)
-        found._store._database = database
-    else:
-        found = opened(made)
+    if os.access(made, os.W_OK):  # the superuser may write anything; a mode of SQLite stands in for that of the file
+        connect = sqlite3.connect
+        monkeypatch.setattr(store.sqlite3, "connect", lambda address, **rest: connect(address[:-2] + "ro", **rest))
+    found = opened(made)
     assert found.search("money")[0].source == "money.md"
     with pytest.raises(RetrievalError, match="readonly database") as caught:
         found.add([Document("more", "more")])

@@ -1,7 +1,10 @@
 """An index of passages: documents go in, cut and made into vectors; queries find the passages that fit best.
 
-Search is exact: every vector is compared. It goes by meaning (cosine of vectors), by words (BM25), or by both, whose
-two rankings are merged. Knows nothing of files of documents, or of terminals.
+Search is exact: every vector is compared. It goes by meaning (cosine of vectors), by words (BM25), or by both: then the
+share of the query's words that a passage holds adds to its cosine, in units of how far the cosines of the index spread.
+Words count by that share, not by rank, so that passages in the language of the query do not drown those in another.
+
+Knows nothing of files of documents, or of terminals.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -29,8 +32,7 @@ Progress = Callable[[int, int], None]
 
 TOKENS = 256  # of a passage, at most
 LEAST_TOKENS = 16
-CANDIDATES = 100  # of each ranking, at least, which are merged
-RANK_OFFSET = 60  # of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009)
+WORDS_WEIGHT = 6  # standard deviations of the cosine that all words of a query weigh (docs/log.md)
 AT_ONCE = 128  # passages made into vectors between two saves
 NO_CELLS: Mapping[str, Any] = MappingProxyType({})
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
@@ -53,13 +55,15 @@ class Document:
 class Hit:
     """A passage that was found: `text` is the part `[start:end]` of the document `source` (and `line`, if not 0).
 
-    `score` orders the hits of one query; it is 1 for what ranks first by meaning and by words. `cosine` compares the
-    passage's vector with the query's. `also` names other sources where the same words stand.
+    `score` orders the hits of one query. `cosine` compares the passage's vector with the query's; `words` is the share
+    of the query's words that it holds, rare ones counting more (BM25 over the most it can be). `also` names other
+    sources where the same passage stands.
     """
 
     text: str
     score: float
     cosine: float
+    words: float
     source: str
     line: int
     start: int
@@ -252,29 +256,32 @@ class Index:
                 self._check_source(conditions["source"])
             # Row by row, so that a passage's figure has the same bits in an index of any size.
             cosines: Floats = np.vecdot(self._vectors, vector) if len(self._vectors) else np.zeros(0, np.float32)
-            scores = _merged(self._rankings(query, cosines, max(k, CANDIDATES), conditions, by))
-            best = sorted(scores, key=lambda row: (-scores[row], -cosines[row], row))[:k]
-            return self._hits([(row, scores[row], float(cosines[row])) for row in best], conditions)
+            shares = self._shares(query)
+            scores = _scores(cosines, shares, by)
+            if conditions:
+                scores[~np.isin(self._passages, self._store.matching(conditions))] = -np.inf
+            best = _highest(scores, k)
+            return self._hits(best, scores, cosines, shares, conditions)
 
-    def _rankings(self, query: str, cosines: Floats, most: int, where: Mapping[str, str], by: By) -> Iterator[Ints]:
-        """Yield the rows that rank highest by each way of searching, the highest first."""
-        if by != "words":
-            rows = np.arange(len(cosines))
-            if where:
-                rows = np.searchsorted(self._passages, self._store.matching(where))
-            yield _nearest(cosines, rows, most)
-        if by != "vectors":
-            yield np.searchsorted(self._passages, self._store.with_words(query, most, where))
+    def _shares(self, query: str) -> Floats:
+        """Return how much of what the words of a query can give each passage has `[passages]`, from 0 to 1."""
+        found, most = self._store.word_scores(query)
+        shares = np.zeros(len(self._passages), np.float32)
+        if found:
+            passages, scores = np.array(list(found)), np.array(list(found.values()), np.float32)
+            placed = np.isin(passages, self._passages)  # others are on their way into the index
+            shares[np.searchsorted(self._passages, passages[placed])] = scores[placed] / most
+        return shares
 
-    def _hits(self, found: Sequence[tuple[int, float, float]], where: Mapping[str, str]) -> list[Hit]:
-        passages = [int(self._passages[row]) for row, _, _ in found]
-        texts = self._store.texts(passages)
-        places = self._store.places(passages, where)
+    def _hits(self, best: Ints, scores: Floats, cosines: Floats, shares: Floats, where: Mapping[str, str]) -> list[Hit]:
+        passages = [int(passage) for passage in self._passages[best]]
+        texts, places = self._store.texts(passages), self._store.places(passages, where)
         hits = []
-        for passage, (_, score, cosine) in zip(passages, found, strict=True):
+        for passage, row in zip(passages, best, strict=True):
             first, *others = [place for place in places if place.passage == passage]
             also = tuple(dict.fromkeys(place.source for place in others if place.source != first.source))
-            hits.append(Hit(texts[passage], score, cosine, *first[1:], also))
+            score, cosine, words = (float(figures[row]) for figures in (scores, cosines, shares))
+            hits.append(Hit(texts[passage], score, cosine, words, *first[1:], also))
         return hits
 
     def _refresh(self) -> None:
@@ -323,23 +330,24 @@ class Index:
             raise InputError(f"no document of the index has the source {source!r}{suggest(source, sources)}")
 
 
-def _nearest(cosines: Floats, rows: Ints, most: int) -> Ints:
-    """Return the `most` of the given rows with the highest cosines, the highest first."""
-    if len(rows) > most:
-        rows = np.sort(rows[np.argpartition(-cosines[rows], most)[:most]])
-    nearest: Ints = rows[np.argsort(-cosines[rows], kind="stable")]
-    return nearest
-
-
-def _merged(rankings: Iterable[Ints]) -> dict[int, float]:
-    """Return the scores of all ranked rows, from 0 to 1: the mean of what their ranks are worth."""
-    rankings = list(rankings)
-    scores: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, row in enumerate(ranking.tolist()):
-            worth = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + rank) / len(rankings)
-            scores[row] = scores.get(row, 0.0) + worth
+def _scores(cosines: Floats, shares: Floats, by: By) -> Floats:
+    """Return what orders the passages `[passages]`; minus infinity for those that are not found."""
+    if by == "words":
+        return np.where(shares > 0, shares, -np.inf).astype(np.float32)
+    if by == "vectors" or not len(cosines):
+        return cosines.copy()
+    scores: Floats = cosines + np.float32(WORDS_WEIGHT * cosines.std()) * shares
     return scores
+
+
+def _highest(scores: Floats, k: int) -> Ints:
+    """Return the rows of the `k` highest scores, the highest first, without those that are not found."""
+    rows = np.arange(len(scores))
+    if len(rows) > k:
+        rows = np.sort(np.argpartition(-scores, k)[:k])
+    rows = rows[np.isfinite(scores[rows])]
+    highest: Ints = rows[np.argsort(-scores[rows], kind="stable")]
+    return highest
 
 
 def _encoder_of(model: Model | Encoder) -> Encoder:

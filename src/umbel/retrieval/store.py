@@ -10,6 +10,7 @@ Knows nothing of packs, files of documents, or ranking.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ Ints = NDArray[np.int64]
 FORMAT = 1
 APPLICATION = 0x556D6265  # "Umbe", by which tools tell the file from other databases
 PATIENCE = 30.0  # seconds to wait for another process that writes
+BM25_K1 = 1.2  # SQLite's
 AT_ONCE = 500  # values in one statement; SQLite allows 999 at least
 
 _SCHEMA = f"""
@@ -44,7 +46,7 @@ CREATE TABLE places (
   document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, passage INTEGER NOT NULL,
   PRIMARY KEY (document, start)) WITHOUT ROWID;
 CREATE INDEX places_passage ON places (passage);
-CREATE VIRTUAL TABLE words USING fts5(word, content='');
+CREATE VIRTUAL TABLE words USING fts5(word, content='', tokenize="unicode61 remove_diacritics 0");
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT};
 """
@@ -114,6 +116,7 @@ class Store:
         if (found := self._number("PRAGMA user_version")) > FORMAT:
             message = f"{self.path}: found an index of format {found}, expected {FORMAT}"
             raise RetrievalError(message, "it was made by a newer Umbel: update Umbel, or make the index again")
+        self._database.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, words, row)")
 
     def close(self) -> None:
         """Close the file."""
@@ -244,23 +247,24 @@ class Store:
         return passages, flat.reshape(len(rows), -1 if len(rows) else 0).astype(np.float32, copy=False)
 
     def matching(self, where: Mapping[str, str]) -> Ints:
-        """Return the passages of documents whose `source` and metadata are as said, ascending."""
+        """Return the passages of documents whose `source` and metadata are as said."""
         statement, values = _condition(where)
-        rows = self._rows(f"SELECT DISTINCT passage FROM places WHERE {statement} ORDER BY passage", values)
+        rows = self._rows(f"SELECT DISTINCT passage FROM places WHERE {statement}", values)
         return np.array([passage for (passage,) in rows], np.int64)
 
-    def with_words(self, text: str, most: int, where: Mapping[str, str]) -> list[int]:
-        """Return the `most` passages that fit the words of a text best (BM25), the best first."""
-        query = " OR ".join(f'"{word}"' for word in dict.fromkeys(words_of(text)))
-        if not query:
-            return []
-        placed, values = _condition(where)
-        rows = self._rows(  # the plus keeps SQLite from looking the words up anew for every passage
-            f"SELECT rowid FROM words WHERE words MATCH ? AND +rowid IN (SELECT passage FROM places WHERE {placed}) "
-            "ORDER BY rank, rowid LIMIT ?",
-            (query, *values, most),
-        )
-        return [passage for (passage,) in rows]
+    def word_scores(self, text: str) -> tuple[dict[int, float], float]:
+        """Return how well passages fit the words of a text (BM25), and the most that any passage could reach.
+
+        Passages without a place are among them.
+        """
+        words = list(dict.fromkeys(words_of(text)))
+        if not words:
+            return {}, 0.0
+        query = " OR ".join(f'"{word}"' for word in words)
+        found = self._rows("SELECT rowid, -bm25(words) FROM words WHERE words MATCH ?", (query,))
+        total = self._number("SELECT count(*) FROM passages")
+        held = dict(self._in("SELECT term, doc FROM temp.terms WHERE term IN", words))
+        return dict(found), sum(_most(total, held.get(word, 0)) for word in words)
 
     def places(self, passages: Sequence[int], where: Mapping[str, str]) -> list[Place]:
         """Return all places of passages, by passage, then in the order in which their documents came."""
@@ -274,12 +278,19 @@ class Store:
         )
         return [Place._make([*row[:-1], json.loads(row[-1])]) for row in rows]
 
-    def _in(self, statement: str, items: Sequence[int], values: Sequence[Any] = (), order: str = "") -> Iterator[Any]:
+    def _in(
+        self, statement: str, items: Sequence[int | str], values: Sequence[Any] = (), order: str = ""
+    ) -> Iterator[Any]:
         """Yield the rows of a statement that ends in IN."""
         for at in range(0, len(items), AT_ONCE):
             some = items[at : at + AT_ONCE]
             marks = ", ".join("?" * len(some))
             yield from self._rows(f"{statement} ({marks}) {order}", (*values, *some))
+
+
+def _most(passages: int, held: int) -> float:
+    """Return the most that one word adds to a score of SQLite's BM25, if `held` of the passages hold it."""
+    return max(math.log((passages - held + 0.5) / (held + 0.5)), 1e-6) * (BM25_K1 + 1)
 
 
 def told(value: Any) -> str:
