@@ -1,8 +1,9 @@
 """The runtime's engine for branches: keeps a text's keys and values, and reads branch tokens that attend to them.
 
 One graph file holds the encoder and the branch reader over the same weights; each is cut out of it when it is needed.
-A row of branch tokens has the same bits whatever rows are beside it, as long as all have one padded length.
-Knows nothing of tasks, text and packs.
+Layers run over the tokens of all rows without padding, a token's result being the same among any number of others; only
+attention inside a row is padded. So a row has the same bits whatever rows are beside it, as long as all have one padded
+length. Knows nothing of tasks, text and packs.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
+from openvino.preprocess import PrePostProcessor
 
-from umbel.engine import Floats, GraphBuilder, OpenVinoEngine, Precision, number, numbers, parameter
+from umbel.engine import Floats, GraphBuilder, OpenVinoEngine, Precision, number, numbers, parameter, uses_bfloat16
 from umbel.shapes import EncoderShape
+from umbel.tree import Rows
 
+LAYOUT = "branches 2"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, BRANCH = "hidden", "kept.", "branch"  # names of results, or how they begin
+GIVEN = ("key.", "value.")  # how the names of inputs begin that take what was kept
 MASKED = -1e9
 
 
@@ -28,11 +33,12 @@ MASKED = -1e9
 class Kept:
     """What is kept of one window of a text: `hidden` `[tokens, hidden]`, and each layer's keys and values.
 
-    `layers` are keys and values in turn, `[heads, tokens, hidden/heads]`, in 16 bits where the engine computes in 16.
+    `layers` are keys and values in turn, `[heads, tokens, hidden/heads]`; where the engine computes in bfloat16 they
+    are its bits, as uint16, which loses nothing and needs no conversion.
     """
 
     hidden: Floats
-    layers: tuple[NDArray[np.floating], ...]
+    layers: tuple[Floats | NDArray[np.uint16], ...]
 
     @property
     def nbytes(self) -> int:
@@ -43,9 +49,9 @@ class Kept:
 def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats]) -> ov.Model:
     """Build the encoder, with every layer's keys and values as further results, and the reader of branches.
 
-    Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[rows, length, hidden]`, `branch_positions`
-    `[rows, length]` int32, `branch_bias` `[rows, length, length]`, and each layer's `key.N` and `value.N`
-    `[heads, tokens, hidden/heads]` of one text.
+    Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
+    `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
+    `branch_place` `[tokens]` int32 (`tree.Rows`), and each layer's `key.N` and `value.N` `[heads, text, hidden/heads]`.
     """
     return _BranchBuilder(shape, tensors).build()
 
@@ -55,56 +61,58 @@ class _BranchBuilder(GraphBuilder):
         encoder = super().build()
         results = [_result(encoder.outputs[0].node.input_value(0).node, HIDDEN)]
         results += [_result(node, f"{KEPT}{place}") for place, node in enumerate(self.kept)]
-        embedded = parameter([-1, -1, self.shape.hidden], np.float32, "branch_embedded")
-        positions = parameter([-1, -1], np.int32, "branch_positions")
-        bias = parameter([-1, -1, -1], np.float32, "branch_bias")
+        embedded = parameter([-1, self.shape.hidden], np.float32, "branch_embedded")
+        positions = parameter([-1], np.int32, "branch_positions")
+        self.bias = parameter([-1, -1, -1], np.float32, "branch_bias")
+        self.spread = parameter([-1, -1], np.int32, "branch_spread")
+        self.place = parameter([-1], np.int32, "branch_place")
+        inputs = [embedded, positions, self.bias, self.spread, self.place]
         hidden = self.embeddings(embedded, positions)
-        kept = []
         for layer in range(self.shape.layers):
             part = [self.shape.heads, -1, self.shape.hidden // self.shape.heads]
-            key, value = (parameter(part, np.float32, f"{name}.{layer}") for name in ("key", "value"))
-            kept += [key, value]
-            hidden = self._branch_layer(f"encoder.layer.{layer}", hidden, bias, key, value)
+            key, value = (parameter(part, np.float32, f"{name}{layer}") for name in GIVEN)
+            inputs += [key, value]
+            name = f"encoder.layer.{layer}"
+            hidden = self.feed_forward(
+                name, hidden, self._branch_attention(f"{name}.attention.self", hidden, key, value)
+            )
         results.append(_result(hidden, BRANCH))
-        return ov.Model(results, [*encoder.get_parameters(), embedded, positions, bias, *kept], "branching")
+        return ov.Model(results, [*encoder.get_parameters(), *inputs], "branching")
 
-    def _branch_layer(self, name: str, hidden: ov.Node, bias: ov.Node, key: ov.Node, value: ov.Node) -> ov.Node:
-        attended = self._branch_attention(f"{name}.attention.self", hidden, bias, key, value)
-        return self.feed_forward(name, hidden, attended)
-
-    def _branch_attention(self, name: str, hidden: ov.Node, bias: ov.Node, key: ov.Node, value: ov.Node) -> ov.Node:
+    def _branch_attention(self, name: str, hidden: ov.Node, key: ov.Node, value: ov.Node) -> ov.Node:
         """Attend to the text and to the row's own tokens under one softmax; the text's keys are read by all rows."""
         heads, width = self.shape.heads, self.shape.hidden
-        size = width // heads
-        query, own_key, own_value = (  # [heads, rows, length, size]
-            ops.transpose(
-                ops.reshape(self.dense(f"{name}.{part}", hidden), numbers(0, 0, heads, size), True), numbers(2, 0, 1, 3)
-            )
-            for part in ("query", "key", "value")
-        )
-        query = ops.multiply(query, ops.constant(np.float32(size**-0.5)))
-        sizes = ops.shape_of(query, "i32")
-        rows_and_length = ops.gather(sizes, numbers(1, 2), number(0))
-        folded = ops.reshape(query, numbers(heads, -1, size), False)  # [heads, rows * length, size]
-        text_scores = ops.reshape(
-            ops.matmul(folded, key, False, True), ops.concat([numbers(heads), rows_and_length, numbers(-1)], 0), False
-        )
-        own_scores = ops.add(ops.matmul(query, own_key, False, True), ops.unsqueeze(bias, numbers(0)))
-        weights = ops.softmax(ops.concat([text_scores, own_scores], 3), 3)
-        tokens = ops.gather(ops.shape_of(key, "i32"), numbers(1), number(0))
-        length = ops.gather(sizes, numbers(2), number(0))
-        of_text, of_own = ops.variadic_split(weights, number(3), ops.concat([tokens, length], 0)).outputs()
-        mixed = ops.add(
-            ops.reshape(
-                ops.matmul(
-                    ops.reshape(of_text, ops.concat([numbers(heads, -1), tokens], 0), False), value, False, False
-                ),
-                sizes,
-                False,
-            ),
-            ops.matmul(of_own, own_value, False, False),
-        )
-        return ops.reshape(ops.transpose(mixed, numbers(1, 2, 0, 3)), numbers(0, 0, width), True)
+        query, own_key, own_value = (self.dense(f"{name}.{part}", hidden) for part in ("query", "key", "value"))
+        query = ops.multiply(query, ops.constant(np.float32((width // heads) ** -0.5)))
+        own_scores = ops.add(
+            ops.matmul(self._in_rows(query), self._in_rows(own_key), False, True), ops.unsqueeze(self.bias, numbers(0))
+        )  # [heads, rows, length, length]
+        text_scores = ops.matmul(self._by_head(query, [1, 0, 2]), key, False, True)  # [heads, tokens, text]
+        weights = ops.softmax(ops.concat([text_scores, self._in_line(own_scores)], 2), 2)
+        sizes = ops.concat([_size(key, 1), _size(self.bias, 2)], 0)
+        of_text, of_own = ops.variadic_split(weights, number(2), sizes).outputs()
+        own = ops.matmul(ops.gather(of_own, self.spread, number(1)), self._in_rows(own_value), False, False)
+        mixed = ops.add(ops.matmul(of_text, value, False, False), self._in_line(own))  # [heads, tokens, hidden/heads]
+        return ops.reshape(ops.transpose(mixed, numbers(1, 0, 2)), numbers(0, width), True)
+
+    def _by_head(self, states: ov.Node, order: Sequence[int]) -> ov.Node:
+        """Split the last axis into heads, and reorder the axes."""
+        size = self.shape.hidden // self.shape.heads
+        split = ops.reshape(states, numbers(*[0] * (len(order) - 2), self.shape.heads, size), True)
+        return ops.transpose(split, numbers(*order))
+
+    def _in_rows(self, states: ov.Node) -> ov.Node:
+        """Lay out tokens `[tokens, hidden]` in padded rows `[heads, rows, length, hidden/heads]`."""
+        return self._by_head(ops.gather(states, self.spread, number(0)), [2, 0, 1, 3])
+
+    def _in_line(self, rows: ov.Node) -> ov.Node:
+        """Take tokens out of padded rows: `[heads, rows, length, .]` to `[heads, tokens, .]`."""
+        joined = ops.reshape(rows, ops.concat([numbers(self.shape.heads, -1), _size(rows, 3)], 0), False)
+        return ops.gather(joined, self.place, number(1))
+
+
+def _size(node: ov.Node, axis: int) -> ov.Node:
+    return ops.gather(ops.shape_of(node, "i32"), numbers(axis), number(0))
 
 
 def _result(node: ov.Node, name: str) -> ov.Node:
@@ -113,14 +121,24 @@ def _result(node: ov.Node, name: str) -> ov.Node:
     return result
 
 
-def cut_out(graph: ov.Model | Path, wanted: Sequence[str]) -> ov.Model:
-    """Return the part of a graph that gives the results called `wanted` (`KEPT` stands for all of those)."""
+def cut_out(graph: ov.Model | Path, wanted: Sequence[str], kept: ov.Type = ov.Type.f32) -> ov.Model:
+    """Return the part of a graph that gives the results called `wanted` (`KEPT` stands for all of those).
+
+    `kept` is the type in which keys and values leave and enter it.
+    """
     model = ov.Core().read_model(graph) if isinstance(graph, Path) else graph
     results = [r for r in model.get_results() if any(r.get_friendly_name().startswith(name) for name in wanted)]
     branching = BRANCH in wanted
-    inside = ("branch_", "key.", "value.")
+    inside = ("branch_", *GIVEN)
     parameters = [p for p in model.get_parameters() if p.get_friendly_name().startswith(inside) == branching]
-    return ov.Model(results, parameters, "+".join(wanted))
+    typed = PrePostProcessor(ov.Model(results, parameters, "+".join(wanted)).clone())  # types change in place
+    for place, result in enumerate(results):
+        if result.get_friendly_name().startswith(KEPT):
+            typed.output(place).tensor().set_element_type(kept)
+    for place, given in enumerate(parameters):
+        if given.get_friendly_name().startswith(GIVEN):
+            typed.input(place).tensor().set_element_type(kept)
+    return typed.build()
 
 
 class BranchEngine:
@@ -133,13 +151,14 @@ class BranchEngine:
     def __init__(self, graph: ov.Model | Path, shape: EncoderShape, precision: Precision = "auto", threads: int = 0):
         self._graph, self._precision, self._threads = graph, precision, threads
         self._kept = 2 * shape.layers
+        self._bfloat16 = uses_bfloat16(ov.Core(), precision)
         self._lock = threading.Lock()
         self._engines: dict[str, OpenVinoEngine] = {}
 
     def _engine(self, name: str, *wanted: str) -> OpenVinoEngine:
         with self._lock:
             if name not in self._engines:
-                model = cut_out(self._graph, wanted)
+                model = cut_out(self._graph, wanted, ov.Type.bf16 if self._bfloat16 else ov.Type.f32)
                 self._engines[name] = OpenVinoEngine(model, self._precision, self._threads)
             return self._engines[name]
 
@@ -154,25 +173,21 @@ class BranchEngine:
 
     def keep(self, embedded: Floats, lengths: NDArray[np.int32]) -> list[Kept]:
         """Encode windows as `Engine.encode` does, and return what is kept of each."""
-        engine = self._engine("keep", HIDDEN, KEPT)
-        hidden, *layers = engine.run([embedded, lengths], results=1 + self._kept)
-        stored = np.float16 if engine.precision == "bfloat16" else np.float32
-        return [
-            Kept(
-                hidden[row, :length].copy(),
-                tuple(
-                    np.array(each[row, :, :length], stored, order="C") for each in layers
-                ),  # the engine's are its own
-            )
+        hidden, *layers = self._engine("keep", HIDDEN, KEPT).run([embedded, lengths], results=1 + self._kept)
+        if self._bfloat16:
+            layers = [each.view(np.uint16) for each in layers]  # numpy has no bfloat16
+        return [  # copies, for the engine's arrays are its own
+            Kept(hidden[row, :length].copy(), tuple(each[row, :, :length].copy() for each in layers))
             for row, length in enumerate(lengths.tolist())
         ]
 
-    def branch(self, embedded: Floats, positions: NDArray[np.int32], attends: NDArray[np.bool_], kept: Kept) -> Floats:
-        """Return the hidden states `[rows, length, hidden]` of branch tokens under one window.
+    def branch(self, embedded: Floats, rows: Rows, kept: Kept) -> Floats:
+        """Return the hidden states `[tokens, hidden]` of the rows' tokens, without padding, under one window.
 
-        `embedded` are word embeddings with roles added; `attends` `[rows, length, length]` tells which tokens of its
-        row a token sees.
+        `embedded` `[tokens, hidden]` are their word embeddings with roles added.
         """
-        bias = np.where(attends, np.float32(0), np.float32(MASKED))
-        layers = [each.astype(np.float32) for each in kept.layers]
-        return np.array(self._engine("branch", BRANCH).run([embedded, positions, bias, *layers], results=1)[0])
+        bias = np.where(rows.attends, np.float32(0), np.float32(MASKED))
+        spread, place = rows.spread
+        layers = [ov.Tensor(each, each.shape, ov.Type.bf16) if self._bfloat16 else each for each in kept.layers]
+        given = [embedded, rows.positions[rows.used], bias, spread, place, *layers]
+        return np.array(self._engine("branch", BRANCH).run(given, results=1)[0])

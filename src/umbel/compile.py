@@ -18,7 +18,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from umbel.adapters import merge
-from umbel.branch_graph import HIDDEN, KEPT, build_branching_graph, cut_out
+from umbel.branch_graph import HIDDEN, KEPT, LAYOUT, build_branching_graph, cut_out
 from umbel.cache import cache_folder, cache_root, guard
 from umbel.engine import NAME, OpenVinoEngine, Precision, build_graph
 from umbel.errors import CacheError, PackError
@@ -97,7 +97,7 @@ def _key(pack: Pack) -> str:
     manifest = pack.manifest
     parts = [NAME, manifest.backbone.sha256, manifest.adapter.sha256 if manifest.adapter else ""]
     if manifest.branches:
-        parts.append("branches")
+        parts.append(LAYOUT)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

@@ -27,7 +27,8 @@ from umbel.weights import Embedding
 
 Floats = NDArray[np.float32]
 
-ROW_TOKENS = 256  # a question with more options than fit is read in several rows
+LENGTHS = (32, 64, 128, 256)  # of rows: each is padded to the first that it fits
+ROW_TOKENS = LENGTHS[-1]  # a question with more options than fit is read in several rows
 PASS_TOKENS = 2048  # branch tokens read at once
 MOST_VECTORS = 100_000  # of options that are remembered
 SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many likely ones are read as branches
@@ -97,12 +98,12 @@ class Reader:
         """Return the states of each branch's question and options `[1 + options, hidden]` under one window."""
         parts = [(place, part, held) for place, branch in enumerate(branches) for part, held in cut(branch, ROW_TOKENS)]
         states = [np.zeros((1 + len(branch.options), kept.hidden.shape[1]), np.float32) for branch in branches]
-        for group in _passes(parts):
-            rows = rows_of([part for _, part, _ in group], self.tokenizer.pad)
-            embedded = self.embedding.rows(rows.ids) + self.weights["roles"][rows.roles]
-            hidden = self.engine.branch(embedded, rows.positions, rows.attends, kept)
-            for row, (place, _, held) in enumerate(group):
-                read = hidden[row, rows.reads[row]]
+        for length, group in _passes(parts):
+            rows = rows_of([part for _, part, _ in group], self.tokenizer.pad, length)
+            embedded = self.embedding.rows(rows.ids[rows.used]) + self.weights["roles"][rows.roles[rows.used]]
+            hidden = self.engine.branch(embedded, rows, kept)
+            for (place, _, held), first, reads in zip(group, rows.firsts, rows.reads, strict=True):
+                read = hidden[first + reads]
                 states[place][0] = read[0]
                 states[place][[1 + option for option in held]] = read[1:]
         return states
@@ -156,12 +157,14 @@ def _only(question: Question, places: NDArray[np.int64]) -> Question:
     return replace(question, options=tuple(question.options[place] for place in places))
 
 
-def _passes(parts: Sequence[tuple[int, Branch, list[int]]]) -> Iterable[list[tuple[int, Branch, list[int]]]]:
-    """Yield rows of one padded length, as many as one pass may hold."""
+def _passes(
+    parts: Sequence[tuple[int, Branch, list[int]]],
+) -> Iterable[tuple[int, list[tuple[int, Branch, list[int]]]]]:
+    """Yield a padded length and rows of it, as many as one pass may hold."""
     by_length: dict[int, list[tuple[int, Branch, list[int]]]] = {}
     for part in parts:
-        by_length.setdefault(part[1].padded, []).append(part)
+        by_length.setdefault(next(length for length in LENGTHS if len(part[1]) <= length), []).append(part)
     for length, group in sorted(by_length.items()):
         size = max(PASS_TOKENS // length, 1)
         for at in range(0, len(group), size):
-            yield group[at : at + size]
+            yield length, group[at : at + size]

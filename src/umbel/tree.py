@@ -60,10 +60,35 @@ class Rows:
         seen: Bools = ((one == other) | (other == QUESTION)) & (other != PADDING)
         return seen
 
+    @property
+    def used(self) -> Bools:
+        """Whether a place `[rows, length]` holds a token: those of a row come first, then its padding."""
+        found: Bools = self.nodes != PADDING
+        return found
 
-def rows_of(branches: Sequence[Branch], pad: int) -> Rows:
-    """Lay out branches, each in a row; all are padded to the longest one's padded length."""
-    length = max(branch.padded for branch in branches)
+    @property
+    def firsts(self) -> Ints:
+        """Return where each row `[rows]` begins when the tokens of all rows stand in a line, without padding."""
+        sizes = self.used.sum(axis=1, dtype=np.int32)
+        firsts: Ints = np.cumsum(sizes, dtype=np.int32) - sizes
+        return firsts
+
+    @property
+    def spread(self) -> tuple[Ints, Ints]:
+        """Return how that line and the rows map to each other.
+
+        Which token of the line stands at each place `[rows, length]`, the row's last one for its padding, and the place
+        of each token `[tokens]` in the rows laid end to end.
+        """
+        used = self.used
+        last = used.sum(axis=1, dtype=np.int32) - 1
+        places = np.minimum(np.arange(used.shape[1], dtype=np.int32), last[:, None])
+        return self.firsts[:, None] + places, np.flatnonzero(used).astype(np.int32)
+
+
+def rows_of(branches: Sequence[Branch], pad: int, length: int = 0) -> Rows:
+    """Lay out branches, each in a row; all are padded to `length`, or to the longest one's padded length."""
+    length = length or max(branch.padded for branch in branches)
     ids = np.full((len(branches), length), pad, np.int32)
     positions, roles = np.zeros_like(ids), np.zeros_like(ids)
     nodes = np.full_like(ids, PADDING)
