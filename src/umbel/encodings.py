@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ class Encoding:
     kept: tuple[Kept, ...]
     maker: str
 
-    @property
+    @cached_property
     def vector(self) -> Floats:
         """The text as a vector of length 1 `[hidden]`: the mean of all its tokens' hidden states."""
         mean = np.concatenate([each.hidden for each in self.kept]).mean(axis=0)

@@ -60,6 +60,19 @@ def test_a_cut_keeps_every_option_once_within_the_bound(branch, most):
         assert [option.tolist() for option in part.options] == [branch.options[place].tolist() for place in held]
 
 
+@given(st.lists(branches, min_size=1, max_size=4))
+def test_tokens_in_a_line_find_their_rows_and_back(found):
+    rows = rows_of(found, pad=0, length=48)
+    spread, place = rows.spread
+    line = rows.ids[rows.used]
+    assert len(line) == sum(map(len, found))
+    np.testing.assert_array_equal(line[spread][rows.used], line)
+    np.testing.assert_array_equal(rows.ids.reshape(-1)[place], line)
+    for row, (branch, first) in enumerate(zip(found, rows.firsts, strict=True)):
+        np.testing.assert_array_equal(line[first : first + len(branch)], rows.ids[row, : len(branch)])
+        assert (line[spread[row, len(branch) :]] == rows.ids[row, len(branch) - 1]).all()
+
+
 def test_rows_are_padded_to_a_step():
     rows = rows_of([Branch(np.arange(3, 20, dtype=np.int32), 0)], pad=9)
     assert rows.ids.shape == (1, 32)
