@@ -10,6 +10,8 @@ from umbel.readouts import ROLES
 from umbel.tokenize import Tokenizer
 from umbel.tree import Branch
 
+MOST_REMEMBERED = 100_000  # words, with their ids
+
 
 def words_of(question: Question) -> tuple[str, tuple[Option, ...]]:
     """Return what is read as the question and what as its options; types of spans are questions of their own."""
@@ -40,7 +42,11 @@ class Brancher:
 
     def ids(self, words: str) -> NDArray[np.int32]:
         """Return the token ids of words, special tokens at both ends; what is over `most_tokens` is cut off."""
-        if words not in self._ids:
+        found = self._ids.get(words)
+        if found is None:
             ids = self.tokenizer.windows(words)[0].ids
-            self._ids[words] = ids if len(ids) <= self.most else np.append(ids[: self.most - 1], ids[-1])
-        return self._ids[words]
+            found = ids if len(ids) <= self.most else np.append(ids[: self.most - 1], ids[-1])
+            if len(self._ids) >= MOST_REMEMBERED:
+                self._ids.clear()
+            self._ids[words] = found
+        return found

@@ -119,17 +119,17 @@ class Reader:
     def vectors(self, words: Sequence[str]) -> Floats:
         """Return vectors of length 1 for short texts `[texts, hidden]`; those seen before are remembered."""
         with self._lock:
-            unknown = sorted({each for each in words if each not in self._vectors})
+            found = {each: self._vectors[each] for each in words if each in self._vectors}
+        unknown = sorted({*words} - found.keys())
         if unknown:
             means = [states.mean(axis=0) for states in self.encode(unknown)]
+            new = {each: mean / np.linalg.norm(mean) for each, mean in zip(unknown, means, strict=True)}
             with self._lock:
-                if len(self._vectors) > MOST_VECTORS:
+                if len(self._vectors) + len(new) > MOST_VECTORS:
                     self._vectors.clear()
-                self._vectors.update(
-                    {each: mean / np.linalg.norm(mean) for each, mean in zip(unknown, means, strict=True)}
-                )
-                return np.stack([self._vectors[each] for each in words])
-        return np.stack([self._vectors[each] for each in words])
+                self._vectors.update(new)
+            found |= new
+        return np.stack([found[each] for each in words])
 
     def _widened(self, logits: tuple[Floats, ...], cosines: Floats, chosen: NDArray[np.int64]) -> tuple[Floats, ...]:
         """Give the options that were not read what their cosine says, and the least that reading gave any."""
