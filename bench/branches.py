@@ -71,14 +71,14 @@ def main() -> None:
     workers = start({"umbel": ("asking", options.pack), "joint": ("joint",)}, options.threads)
     asked = [(worker, UMBEL if name == "umbel" else JOINT) for name, worker in workers.items()]
     seconds = interleaved(asked, options.rounds, options.quick)
+    for (name, operation), values in seconds.items():
+        print(f"{name:10}{operation:24}{milliseconds(values):10.2f} ms a call", flush=True)
     figures = ratios(seconds) | {
         "max_permutation_difference": difference(workers["umbel"], 10 if options.quick else 1000),
         "machine": machine(),
     }
     for worker in workers.values():
         worker.close()
-    for (name, operation), values in seconds.items():
-        print(f"{name:10}{operation:24}{milliseconds(values):10.2f} ms a call")
     for key, value in figures.items():
         print(f"{key:32}{value}")
     finish(figures, options.write)
