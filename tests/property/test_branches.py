@@ -20,7 +20,8 @@ PAD, LENGTH = 1, 64
 WITHIN = {"float32": 1e-4, "bfloat16": 0.1}
 
 nodes = st.lists(st.integers(3, 49), min_size=1, max_size=9).map(lambda ids: np.array(ids, np.int32))
-branches = st.builds(Branch, nodes, st.just(0), st.lists(nodes, max_size=6).map(tuple), st.just(1))
+questions = st.tuples(st.integers(3, 49), nodes).map(lambda parts: np.append(*parts).astype(np.int32))  # two at least
+branches = st.builds(Branch, questions, st.just(0), st.lists(nodes, max_size=6).map(tuple), st.just(1))
 texts = st.lists(st.integers(3, 49), min_size=1, max_size=40).map(lambda ids: np.array(ids, np.int32))
 FEW = settings(max_examples=60, deadline=None)
 
@@ -41,7 +42,7 @@ class Reads:
     """Reads branches under a text: each branch's states `[tokens, hidden]`, question first, in the row's order."""
 
     def __init__(self, tensors, roles, precision):
-        self.words, self.roles = tensors[WORDS], roles
+        self.tensors, self.words, self.roles = tensors, tensors[WORDS], roles
         self.precision = precision
         self.engine = BranchEngine(build_branching_graph(SHAPE, tensors), SHAPE, precision)
 
@@ -76,7 +77,7 @@ def test_a_branch_has_the_same_bits_in_any_company_and_order(reads, text, found,
 @FEW
 @given(texts, branches, st.integers(1, 30), st.integers(1, 30))
 def test_a_branch_has_the_same_bits_however_many_tokens_are_read_with_it(reads, text, branch, before, after):
-    """From three tokens to a thousand: no number of them may be computed in another way."""
+    """From two tokens to a thousand: no number of them may be computed in another way."""
     kept = reads.keep(text)
     (alone,) = reads.branch(kept, [branch])
     other = Branch(np.arange(3, 38, dtype=np.int32), 0)
@@ -135,18 +136,20 @@ def test_a_text_kept_in_a_batch_answers_as_one_kept_alone(reads, found, branch):
 
 @FEW
 @given(texts, st.lists(branches, min_size=1, max_size=5))
-def test_both_engines_agree(reads, tensors, roles, text, found):
+def test_both_engines_agree(reads, text, found):
     rows = rows_of(found, PAD, LENGTH)
-    encoder = BertEncoder.from_tensors(SHAPE, tensors).eval()
+    encoder = BertEncoder.from_tensors(SHAPE, reads.tensors).eval()
     with torch.no_grad():
         ids = torch.from_numpy(text[None].astype(np.int64))
         encoding = encoder.encode(ids, torch.ones_like(ids, dtype=torch.bool))
-        added = torch.from_numpy(roles)[torch.from_numpy(rows.roles)]
+        added = torch.from_numpy(reads.roles)[torch.from_numpy(rows.roles)]
         given_rows = (torch.from_numpy(each) for each in (rows.ids, rows.positions))
         first = torch.zeros(len(found), dtype=torch.long)
         wanted = encoder.branch(encoding, first, *given_rows, added, torch.from_numpy(rows.attends)).numpy()
     states = np.concatenate(reads.branch(reads.keep(text), found))
-    np.testing.assert_allclose(states, wanted[rows.used], atol=WITHIN[reads.precision])
+    wanted = wanted[rows.used]
+    away = np.linalg.norm(states - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+    assert away.max() < WITHIN[reads.precision]
 
 
 def test_threads_that_read_at_once_get_their_own_answers(reads):
