@@ -1,6 +1,7 @@
 """Spans shed characters of tokens that reach over their borders, as learnt from the train rows."""
 
 import numpy as np
+import pytest
 
 from umbel.kinds.spans import TokenClassification
 from umbel.records import Task, Window
@@ -36,6 +37,18 @@ def test_one_that_was_seen_seldom_or_ends_spans_as_often_stays():
     assert observed([row] * 2).trim_end == ""
     whole = (TEXT, ((2, 9, "score"),), Window(np.zeros(7, np.int32), OFFSETS))
     assert observed([row] * 3 + [whole] * 3).trim_end == ""
+
+
+@pytest.mark.parametrize(
+    ("character", "shed"), [("s", ""), ("5", ""), ("é", ""), ("и", ""), ("Ｓ", ""), (".", "."), ("的", "的")]
+)
+def test_letters_with_a_case_and_digits_are_parts_of_a_word_and_stay(character, shed):
+    text, offsets = f"x{character}", np.array([[0, 0], [0, 2], [0, 0]], np.int32)
+    row = (text, ((0, 1, "score"),), Window(np.zeros(3, np.int32), offsets))
+    assert observed([row] * 9).trim_end == shed
+    text = f"{character}x"
+    row = (text, ((1, 2, "score"),), Window(np.zeros(3, np.int32), offsets))
+    assert observed([row] * 9).trim_start == shed
 
 
 def test_a_token_is_never_shed_whole():

@@ -122,6 +122,7 @@ class TokenClassification:
         """Learn which characters a span sheds: those that more often reach over its border than stand at its end.
 
         A token may cover more than a mention (`以上的` for `以上`), as words of a vocabulary are longer than mentions.
+        Letters that have a case, and digits, are never shed: they are parts of a word (`dogs`), not words of their own.
         """
         over, inside = (Counter[str](), Counter[str]()), (Counter[str](), Counter[str]())
         for text, gold, window in rows:
@@ -132,7 +133,9 @@ class TokenClassification:
                 inside[0].update(text[start])
                 inside[1].update(text[end - 1])
         shed = [
-            "".join(sorted(c for c, n in reached.items() if n >= MIN_OVERHANGS and n > kept[c]))
+            "".join(
+                sorted(c for c, n in reached.items() if n >= MIN_OVERHANGS and n > kept[c] and not _is_of_a_word(c))
+            )
             for reached, kept in zip(over, inside, strict=True)
         ]
         return replace(task, trim_start=shed[0], trim_end=shed[1])
@@ -230,6 +233,10 @@ def _overhang(offsets: NDArray[np.int32], start: int, end: int) -> tuple[int, in
     starts, ends = offsets[:, 0], offsets[:, 1]
     first, last = np.flatnonzero((starts <= start) & (ends > start)), np.flatnonzero((starts < end) & (ends >= end))
     return (int(starts[first[0]]) if len(first) else start), (int(ends[last[-1]]) if len(last) else end)
+
+
+def _is_of_a_word(character: str) -> bool:
+    return character.isdigit() or character.lower() != character.upper()
 
 
 def _items(value: object) -> list[dict[str, Any]]:
