@@ -6,7 +6,6 @@ Knows nothing of options. What cannot be answered is told on standard error with
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from umbel.answers import json_line, plain_result
-from umbel.messages import Message, Messages
+from umbel.gather import as_they_come
+from umbel.messages import Messages
 from umbel.records import Result
 from umbel.render import Cost, closing_line, result_table
 from umbel.tables import counted
@@ -22,6 +22,8 @@ from umbel.terminal import RowBar, errors, visible
 
 if TYPE_CHECKING:
     from umbel.runtime import Model, Refused
+
+AHEAD = 256  # messages read, at most, before they are answered
 
 
 @dataclass
@@ -64,20 +66,10 @@ def analyze(model: Model, messages: Messages, tasks: Sequence[str] | None, view:
 
 
 def _outcomes(model: Model, messages: Messages, tasks: Sequence[str] | None) -> Iterator[tuple[int, Result | Refused]]:
-    """Yield each message's line and outcome. Where somebody waits for each answer, none is read ahead."""
-    if messages.live:
-        for message in messages:
-            yield message.line, next(iter(model.stream([message.text], tasks)))
-        return
-    lines: deque[int] = deque()
-
-    def noted(source: Iterator[Message]) -> Iterator[str]:
-        for message in source:
-            lines.append(message.line)
-            yield message.text
-
-    for outcome in model.stream(noted(iter(messages)), tasks):
-        yield lines.popleft(), outcome
+    """Yield each message's line and outcome; one that has come never waits for the next."""
+    for some in as_they_come(messages, AHEAD):
+        answers = model.stream([message.text for message in some], tasks)
+        yield from zip((message.line for message in some), answers, strict=True)
 
 
 def _write(

@@ -35,8 +35,8 @@ class Messages:
     """The messages of one source; while it is read, `blank`, `mended` and `done` grow.
 
     `mended` counts messages that were not whole UTF-8; `done` counts the bytes read, of `size` bytes where that is
-    known. `streamed` tells that they come from a file, not from the command itself; `live` that somebody may be waiting
-    for each answer, as at a terminal.
+    known. `streamed` tells that they come from a file, not from the command itself; `live` that they are typed at a
+    terminal.
     """
 
     def __init__(self, lines: Iterable[bytes], reject: Reject, name: str, stream: BinaryIO | None = None) -> None:
@@ -82,10 +82,15 @@ def opened(texts: Sequence[str], file: Path | None, samples: bool, reject: Rejec
         InputError: the file cannot be opened, or turns out not to be UTF-8 text.
     """
     if list(texts) == ["-"] or file == Path("-"):
-        yield of_stream(sys.stdin.buffer, reject, "standard input")
+        yield of_stream(_standard_input(), reject, "standard input")
     elif file is not None:
-        with _open(file) as stream:
-            yield of_stream(stream, reject, str(file))
+        stream = _open(file)
+        messages = of_stream(stream, reject, str(file))
+        try:
+            yield messages
+        finally:
+            if messages.size is not None:  # a pipe cannot be closed while a thread waits for it
+                stream.close()
     elif samples:
         lines = files("umbel").joinpath("samples.txt").read_bytes().splitlines()
         yield Messages(lines, reject, "samples")
@@ -96,6 +101,14 @@ def opened(texts: Sequence[str], file: Path | None, samples: bool, reject: Rejec
 def of_stream(stream: BinaryIO, reject: Reject, name: str) -> Messages:
     """Read a binary stream to its end, line by line."""
     return Messages(_lines(stream), reject, name, stream)
+
+
+def _standard_input() -> BinaryIO:
+    """Return a reader of its own: the interpreter could not end while a thread waits for input in `sys.stdin`."""
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except OSError:  # a stream that is no file
+        return sys.stdin.buffer
 
 
 def _open(path: Path) -> BinaryIO:

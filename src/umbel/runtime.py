@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
-from typing import TypeVar, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from umbel.described import prediction_of, questions_of
 from umbel.encodings import Encoding, EncodingCache
 from umbel.engine import Engine
 from umbel.errors import InputError, PackError, suggest
+from umbel.gather import by_pace
 from umbel.heads import Heads
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
@@ -32,12 +32,11 @@ from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
 
 Floats = NDArray[np.float32]
-T = TypeVar("T")
 
 LENGTH_STEP = 8  # windows are padded to a multiple, and only windows of one padded length share a batch
 BATCH_TOKENS = 1024
 CACHE_BYTES = 64 * 2**20  # of kept encodings
-AHEAD = 256  # texts a stream reads before it answers
+AHEAD = 256  # texts that a stream reads, at most, before it answers
 
 
 @dataclass
@@ -118,13 +117,16 @@ class Model:
         return self._answer([_checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)], names)
 
     def stream(self, texts: Iterable[str], tasks: Sequence[str] | None = None) -> Iterator[Result | Refused]:
-        """Answer texts one after the other, reading a few hundred ahead; a bad one is `Refused`, the rest go on.
+        """Answer texts one after the other; a bad one is `Refused`, the rest go on.
+
+        A list is read by hundreds; of an iterator more are read ahead the faster they come, and none while they are slow.
 
         Raises:
             InputError: a task is unknown.
         """
         names = self._names(tasks)
-        return (answer for some in _chunks(texts, AHEAD) for answer in self._answer_or_refuse(some, names))
+        chunks = _chunks(texts, AHEAD) if isinstance(texts, Sequence) else by_pace(texts, AHEAD)
+        return (answer for some in chunks for answer in self._answer_or_refuse(some, names))
 
     def keep(self, text: str) -> Encoding:
         """Read a text once, for any number of questions; one read lately comes from the cache of encodings.
@@ -342,7 +344,5 @@ def _batches(
             yield length, group[at : at + size]
 
 
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
+def _chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (texts[at : at + size] for at in range(0, len(texts), size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -175,6 +176,22 @@ class TestAnalyze:
             assert len(told.stdout.splitlines()) == 2
             assert "Error" not in told.stderr
             assert "Traceback" not in told.stderr
+
+    @pytest.mark.parametrize("source", ["-", "--file /dev/stdin"])
+    def test_a_line_of_a_pipe_is_answered_before_the_next_comes(self, pack: Pack, source: str) -> None:
+        command = [sys.executable, "-m", "umbel", "analyze", *source.split(), "--pack", str(pack.folder), "--json"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, **pipes) as process:
+            for number, line in enumerate((b"good\n", b"bad\n\nbad\n", b"to Paris\n"), 1):
+                process.stdin.write(line)
+                process.stdin.flush()
+                for text in line.split(b"\n"):
+                    assert not text or json.loads(process.stdout.readline())["text"] == text.decode(), number
+            process.send_signal(signal.SIGINT)  # while it waits
+            _, told = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert b"Fatal" not in told
+        assert b"Traceback" not in told
 
 
 class TestErrors:

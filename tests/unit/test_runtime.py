@@ -1,6 +1,7 @@
 """The runtime over a small random pack: answers, order, long and odd texts, faults."""
 
 import threading
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -106,6 +107,20 @@ def test_a_stream_keeps_its_order_and_refuses_bad_texts_alone(model):
     answers = list(model.stream(iter(texts), tasks=["sentiment"]))
     assert [answer.text for answer in answers] == texts
     assert [isinstance(answer, Refused) for answer in answers] == [n % 7 == 0 for n in range(600)]
+
+
+def test_a_stream_of_slow_texts_answers_each_before_the_next_is_drawn(model):
+    drawn = []
+
+    def slow():
+        for text in TEXTS[:3]:
+            drawn.append(text)
+            time.sleep(0.1)
+            yield text
+
+    for number, answer in enumerate(model.stream(slow(), tasks=["sentiment"])):
+        assert answer.text == drawn[number]
+        assert len(drawn) == number + 1
 
 
 def test_a_stream_tells_an_unknown_task_at_once(model):
