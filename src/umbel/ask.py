@@ -101,11 +101,10 @@ def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_js
     _close(model, as_json)
 
 
-def answer(model: Model, path: Path, asked: Sequence[str], as_json: bool) -> None:
+def answer(model: Model, path: Path, questions: Sequence[Extract], as_json: bool) -> None:
     """Answer questions from a document, and show where it says so."""
     document = read_document(path)
     encoding = model.keep(document)
-    questions = [Extract(question) for question in asked]
     answers = model.ask(encoding, questions)
     if as_json:
         show(document, questions, answers, True)

@@ -67,6 +67,9 @@ def answer(
         typer.Option("--document", "-d", metavar="F", help="A text file in UTF-8, of any length.", show_default=False),
     ],
     pack: Annotated[str, PACK] = "base",
+    must_answer: Annotated[
+        bool, typer.Option("--must-answer", help="Give the likeliest words even where none seem to answer.")
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Answer questions from a document in its own words, or say that it does not hold the answer.
@@ -75,8 +78,9 @@ def answer(
     """
     from umbel import ask as asking
     from umbel.loading import ready_model
+    from umbel.questions import Extract
 
-    asking.answer(ready_model(pack), document, questions, as_json)
+    asking.answer(ready_model(pack), document, [Extract(words, must_answer) for words in questions], as_json)
 
 
 @questions_app.command(

@@ -82,7 +82,8 @@ def answer(
         case Predicate():
             return judge(float(_mean(windows)[0]), temperature)
         case Extract():
-            return extract(text, [Pointed(offsets, start, end) for offsets, (start, end) in windows], temperature)
+            pointed = [Pointed(offsets, start, end) for offsets, (start, end) in windows]
+            return extract(text, pointed, temperature, question.must_answer)
         case Mentions():
             by_type = [
                 [Pointed(offsets, *(part[place] for part in logits)) for offsets, logits in windows]
@@ -121,8 +122,10 @@ def rate(question: Score, logits: Floats, temperature: float = 1.0) -> ScoreAnsw
     )
 
 
-def extract(text: str, windows: Sequence[Pointed], temperature: float = 1.0) -> ExtractAnswer:
-    """Return the likeliest span over all windows, or that the text holds no answer.
+def extract(
+    text: str, windows: Sequence[Pointed], temperature: float = 1.0, must_answer: bool = False
+) -> ExtractAnswer:
+    """Return the likeliest span over all windows, or that the text holds no answer, unless it must.
 
     A span's logit is its start's plus its end's, less those of its window's first token, which means "no answer"; one
     that two windows see counts with the larger.
@@ -133,7 +136,8 @@ def extract(text: str, windows: Sequence[Pointed], temperature: float = 1.0) -> 
             key = (place[0], place[1])
             candidates[key] = max(value, candidates.get(key, value))
     probabilities = softmax(np.array([0.0, *candidates.values()]))
-    best = int(probabilities.argmax())
+    skipped = int(must_answer and bool(candidates))
+    best = skipped + int(probabilities[skipped:].argmax())
     probability = float(probabilities[best])
     if not best:
         return ExtractAnswer(None, probability)

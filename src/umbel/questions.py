@@ -55,9 +55,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Extract:
-    """A question whose answer stands in the text, or does not."""
+    """A question whose answer stands in the text, or does not; with `must_answer` the likeliest span is given."""
 
     question: str
+    must_answer: bool = False
 
 
 @dataclass(frozen=True)

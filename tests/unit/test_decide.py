@@ -72,6 +72,13 @@ def test_no_answer_wins_where_the_first_token_does():
     assert answer.probability > 0.99
 
 
+def test_a_question_that_must_be_answered_gets_the_likeliest_span():
+    unsure = [window(start=[(0, 5), (1, 1)], end=[(0, 5), (1, 1)])]
+    answer = decide.extract(TEXT, unsure, must_answer=True)
+    assert answer.span.text == "Anna"
+    assert answer.probability < 0.01
+
+
 def test_special_tokens_are_never_in_a_span():
     answer = decide.extract(TEXT, [window(start=[(6, 9), (1, 2)], end=[(6, 9), (1, 2)])])
     assert answer.span.text == "Anna"
