@@ -31,7 +31,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
 
     Raises:
         PackError: the pack is missing, damaged, or of other weights.
-        BackboneError: its backbone is unknown or damaged.
+        BackboneError: its backbone is unknown, damaged, or a folder that is not found.
         DownloadError: its backbone is not there and cannot be fetched.
 
     >>> model = load("base")
@@ -39,14 +39,15 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     'positive'
     """
     from umbel.branch_graph import BranchEngine
-    from umbel.catalogue import load_backbone
+    from umbel.catalogue import load_backbone, locate
     from umbel.compile import compile_pack
     from umbel.engine import OpenVinoEngine
     from umbel.pack import read_pack
     from umbel.runtime import Model
 
     found = read_pack(pack)
-    backbone = load_backbone(found.manifest.backbone.name)
+    named = found.manifest.backbone
+    backbone = load_backbone(locate(named.name, named.sha256))
     compiled = compile_pack(found, backbone, precision)
     if found.manifest.branches:
         branches = BranchEngine(compiled.graph, backbone.shape, precision, threads)

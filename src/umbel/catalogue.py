@@ -18,7 +18,7 @@ from umbel.download import Progress, sha256_of
 from umbel.errors import BackboneError, CacheError, suggest
 from umbel.sentencepieces import model_file
 from umbel.shapes import EncoderShape
-from umbel.sources import Entry, Wheel, install, part_of, path_of
+from umbel.sources import WEIGHTS_VARIABLE, Entry, Wheel, install, part_of, path_of, weight_folders
 from umbel.tokenize import SentencePieces, Tokenizer
 from umbel.weights import Backbone
 
@@ -82,13 +82,56 @@ def load_backbone(name_or_path: str | Path = DEFAULT, progress: Progress | None 
     if name in CATALOGUE:
         return _load_entry(CATALOGUE[name], pull(name, progress=progress))
     if Path(name).expanduser().is_dir():
-        return hub.load_folder(Path(name).expanduser())
+        backbone = hub.load_folder(Path(name).expanduser())
+        _note(Path(name).expanduser().resolve(), backbone.sha256)
+        return backbone
     if hub.is_hub_id(name):
         return hub.load_folder(hub.fetch(name), name)
     raise BackboneError(
         f"{name!r} is no backbone of the catalogue, no folder and no hub id{suggest(name, sorted(CATALOGUE))}",
         f"`{LIST_COMMAND}` shows the catalogue; a folder holds config.json, model.safetensors and tokenizer.json",
     )
+
+
+def locate(name: str, sha256: str) -> str:
+    """Return what `load_backbone` takes for a backbone that a pack names by the name and hash of its weights.
+
+    A folder's name is looked for in the folders of `UMBEL_WEIGHTS`, then where such weights were last loaded from here.
+
+    Raises:
+        BackboneError: it is the name of a folder that is not found.
+    """
+    if name in CATALOGUE and CATALOGUE[name].sha256 == sha256:
+        return name
+    places = [*(folder / name for folder in weight_folders()), *_noted(sha256), Path(name)]
+    for place in places:
+        if (place / hub.CONFIG).is_file():
+            return str(place)
+    if name in CATALOGUE or hub.is_hub_id(name):
+        return name
+    raise BackboneError(
+        f"the pack was trained on the folder {Path(name).name!r} (SHA-256 {sha256[:16]}...), which is not found here; "
+        f"looked at {', '.join(map(str, places))}",
+        f"name the folder that holds {Path(name).name} in {WEIGHTS_VARIABLE}",
+    )
+
+
+def _note_of(sha256: str) -> Path:
+    return cache_root() / "folders" / sha256
+
+
+def _note(folder: Path, sha256: str) -> None:
+    """Remember on this machine where weights are, as packs do not; a cache that can only be read remembers nothing."""
+    if [folder] != _noted(sha256):
+        with suppress(CacheError), atomic_write(_note_of(sha256)) as temporary:
+            temporary.write_text(str(folder), encoding="utf-8")
+
+
+def _noted(sha256: str) -> list[Path]:
+    try:
+        return [Path(_note_of(sha256).read_text(encoding="utf-8"))]
+    except (OSError, CacheError):
+        return []
 
 
 def _load_entry(entry: Entry, path: Path) -> Backbone:

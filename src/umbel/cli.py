@@ -357,13 +357,13 @@ def evaluate(
     Tasks that only the pack or only the declaration knows are left out.
     """
     from umbel import scoring, tables, terminal
-    from umbel.loading import ready_backbone, ready_model
+    from umbel.loading import backbone_of_pack, ready_model
     from umbel.pack import read_pack
     from umbel.spec import load_spec
 
     spec, pack = load_spec(data), read_pack(name)
     if engine == "torch":
-        predictor = scoring.torch_predictor(pack, ready_backbone(pack.manifest.backbone.name))
+        predictor = scoring.torch_predictor(pack, backbone_of_pack(pack))
     else:
         predictor = scoring.runtime_predictor(ready_model(pack.folder))
     with terminal.row_bar(f"scoring {pack.manifest.name}") as told:

@@ -62,15 +62,15 @@ def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") 
     Raises:
         PackError: the pack was trained on other weights, is damaged, or the graph strays from fp32.
     """
-    cached = cached_graph(pack)
-    if cached:
-        return cached
     if backbone.sha256 != pack.manifest.backbone.sha256:
         raise PackError(
             f"{pack.folder}: trained on {pack.manifest.backbone.name} with SHA-256 {pack.manifest.backbone.sha256}, "
             f"found {backbone.name} with {backbone.sha256}",
             "load the backbone named by the pack, or train the pack again on this one",
         )
+    cached = cached_graph(pack)
+    if cached:
+        return cached
     build = build_branching_graph if pack.manifest.branches else build_graph
     compiled = CompiledPack(pack, build(backbone.shape, merge(backbone.tensors, pack.adapter())), {})
     record = {"pack": pack.manifest.name, "engine": NAME, **_parity(compiled.encoder, backbone, precision)}

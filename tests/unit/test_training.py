@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,29 @@ def test_a_training_ends_in_a_pack_that_answers(declaration: Path) -> None:
     report = json.loads(run("evaluate", "runs/two/pack", "--data", declaration, "--json").stdout)
     assert report["mood"]["score"] == 100.0
     assert Path("runs/two/pack/CARD.md").stat().st_size
+
+
+def test_a_pack_keeps_no_path_of_the_machine_and_finds_its_backbone_again(
+    declaration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = declaration.parent
+    run("train", declaration)
+    written = [path.read_bytes() for path in (home / "runs/two/pack").rglob("*.*")]
+    assert not any(str(home).encode() in content for content in written)
+    shutil.move(home / "runs/two/pack", home / "pack")
+    (home / "elsewhere").mkdir()
+    monkeypatch.chdir(home / "elsewhere")
+    ask = ("analyze", "bad", "--pack", home / "pack", "--json", "--tasks", "mood")
+    run(*ask)
+    shutil.move(home / "backbone", home / "elsewhere" / "backbone")
+    monkeypatch.chdir(home)
+    assert "the folder 'backbone' (SHA-256 " in (told := run(*ask, code=1).stderr)
+    assert "name the folder that holds backbone in UMBEL_WEIGHTS" in told
+    monkeypatch.setenv("UMBEL_WEIGHTS", f"nowhere{os.pathsep}elsewhere")
+    run(*ask)
+    weights = home / "elsewhere" / "backbone" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert "trained on backbone with SHA-256" in run(*ask, code=1).stderr
 
 
 def test_a_stop_is_clean_and_the_same_command_goes_on(declaration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
