@@ -72,9 +72,19 @@ def attach(encoder: nn.Module, rank: int) -> None:
 
 def low_rank(encoder: nn.Module) -> Tensors:
     """Return the `lora` adapter of an encoder that `attach` has changed."""
-    adapter: Tensors = {}
-    for name, parameter in encoder.named_parameters():
-        layer, mark, part = name.partition(".parametrizations.weight.0.")
-        if mark:
-            adapter[f"{layer}.weight.{part}"] = parameter.detach().numpy().astype(np.float16)
-    return adapter
+    return {name: value.detach().numpy().astype(np.float16) for name, value in _factors(encoder).items()}
+
+
+def load_low_rank(encoder: nn.Module, adapter: Mapping[str, NDArray[np.generic]]) -> None:
+    """Give an encoder that `attach` has changed the factors of an adapter of the same rank, in place."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in _factors(encoder).items():
+            parameter.copy_(torch.from_numpy(adapter[name].astype(np.float32)))
+
+
+def _factors(encoder: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that `attach` has added, by their names in the adapter."""
+    parts = {name.partition(".parametrizations.weight.0."): value for name, value in encoder.named_parameters()}
+    return {f"{layer}.weight.{part}": value for (layer, mark, part), value in parts.items() if mark}

@@ -145,12 +145,15 @@ def _adapter(trainer: Trainer) -> tuple[dict[str, NDArray[Any]], Any]:
 
 @torch.no_grad()
 def _load_stored(trainer: Trainer, adapter: Mapping[str, NDArray[Any]]) -> None:
-    if trainer.settings.sharing != "full":
-        return
-    merged = adapters.merge(trainer.backbone.tensors, adapter)
-    for name, parameter in trainer.model.encoder.named_parameters():
-        if name != FROZEN:
-            parameter.copy_(torch.tensor(merged[name]))
+    """Give the encoder what the pack will hold, rounded as it is stored."""
+    encoder, sharing = trainer.model.encoder, trainer.settings.sharing
+    if sharing == "adapter":
+        adapters.load_low_rank(encoder, adapter)
+    elif sharing == "full":
+        merged = adapters.merge(trainer.backbone.tensors, adapter)
+        for name, parameter in encoder.named_parameters():
+            if name != FROZEN:
+                parameter.copy_(torch.tensor(merged[name]))
 
 
 def _arrays(head: torch.nn.Module) -> dict[str, Floats]:

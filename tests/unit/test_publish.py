@@ -18,13 +18,15 @@ from umbel.publish import publish
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return load_backbone(write_tiny_backbone(tmp_path_factory.mktemp("publish") / "backbone"))
+def weights(tmp_path_factory):
+    return write_tiny_backbone(tmp_path_factory.mktemp("publish") / "backbone")
 
 
 @pytest.fixture
-def published(request, backbone, tmp_path, monkeypatch):
+def published(request, weights, tmp_path, monkeypatch):
     monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UMBEL_WEIGHTS", str(weights.parent))
+    backbone = load_backbone(weights)
     torch.set_num_threads(1)
     trainer = trainer_of(backbone, tmp_path / "run", sharing=request.param, rank=4, epochs=8.0)
     trainer.spec = trainer.spec.model_copy(update={"licence": "CC0-1.0", "description": "A trial."})
@@ -33,10 +35,9 @@ def published(request, backbone, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("published", ["full", "adapter", "heads"], indirect=True)
-def test_the_pack_answers_as_the_trained_model_does(published, monkeypatch):
+def test_the_pack_answers_as_the_trained_model_does(published):
     trainer, pack = published
     pack.verify()
-    monkeypatch.setattr("umbel.catalogue.load_backbone", lambda *_, **__: trainer.backbone)
     model = umbel.load(pack.folder, precision="float32")
     texts = ["good to Paris", "bad 这 Paris Paris", "to " * 100]
     expected = TrainedPredictor(trainer.model, trainer.backbone.tokenizer)(texts, list(TASKS))
@@ -45,6 +46,16 @@ def test_the_pack_answers_as_the_trained_model_does(published, monkeypatch):
         assert result["sentiment"].probability == pytest.approx(wanted["sentiment"].probability, abs=5e-3)
         assert result["amount"].score == pytest.approx(wanted["amount"].score, abs=2e-2)
         assert [(s.start, s.end) for s in result["place"]] == [(s.start, s.end) for s in wanted["place"]]
+
+
+@pytest.mark.parametrize("published", ["full", "adapter"], indirect=True)
+def test_the_model_that_was_scored_is_the_one_stored(published):
+    trainer, pack = published
+    stored = merge(trainer.backbone.all_tensors(), pack.adapter())
+    for name in trainer.backbone.tensors:
+        layer, _, parameter = name.rpartition(".")
+        found = getattr(trainer.model.encoder.get_submodule(layer), parameter).detach().numpy()
+        np.testing.assert_allclose(found, stored[name], rtol=0, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize("published", ["full"], indirect=True)
