@@ -12,7 +12,9 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from umbel.cuts import Cuts, count, sentences
 from umbel.data import Counts, Data, collect
 from umbel.records import Example, Window
 from umbel.spec import PackSpec
@@ -25,8 +27,8 @@ TOKENISED = 1024  # texts cut into tokens at a time
 class Windows(Protocol):
     """What is asked of a tokenizer."""
 
-    def windows_many(self, texts: Sequence[str]) -> list[list[Window]]:
-        """Cut each text into windows."""
+    def windows_many(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[Window]]:
+        """Cut each text into windows of at most `max_tokens`."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,8 @@ def check(spec: PackSpec, tokenizer: Windows | None = None) -> Check:
     """
     collected = collect(spec)
     data, counts = collected.data, collected.counts()
-    warnings = [*_few(counts), *_repeats(data), *_leaks(data)]
-    files = {**data.train, **data.dev}
-    lengths = {name: _lengths(rows, tokenizer, spec.train.max_tokens) for name, rows in files.items() if tokenizer}
+    lengths, cut = _measured(data, tokenizer, spec.train.max_tokens) if tokenizer else ({}, [])
+    warnings = [*_few(counts), *cut, *_repeats(data), *_leaks(data)]
     return Check((*collected.faults.listed(), *_unlearnable(spec, counts)), tuple(warnings), counts, lengths)
 
 
@@ -151,11 +152,23 @@ def text_key(text: str) -> bytes:
     return blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _lengths(rows: Sequence[Example], tokenizer: Windows, limit: int) -> Lengths:
-    tokens: list[int] = []
-    for start in range(0, len(rows), TOKENISED):
-        texts = [row.text for row in rows[start : start + TOKENISED]]
-        tokens += [windows[-1].first + len(windows[-1].ids) for windows in tokenizer.windows_many(texts)]
-    sizes = np.array(tokens or [0])
+def _measured(data: Data, tokenizer: Windows, limit: int) -> tuple[dict[str, Lengths], list[str]]:
+    """Return the lengths of each file's rows, and a warning for each task with train rows that are cut."""
+    lengths: dict[str, Lengths] = {}
+    cut: Cuts = {}
+    for files, trained in ((data.train, True), (data.dev, False)):
+        for name, rows in files.items():
+            sizes: list[int] = []
+            for start in range(0, len(rows), TOKENISED):
+                some = rows[start : start + TOKENISED]
+                windows = tokenizer.windows_many([row.text for row in some], limit)
+                sizes += [parts[-1].first + len(parts[-1].ids) for parts in windows]
+                if trained:
+                    count(cut, data.tasks, zip(some, windows, strict=True))
+            lengths[name] = _lengths(np.array(sizes or [0]), limit)
+    return lengths, sentences(cut, limit)
+
+
+def _lengths(sizes: NDArray[np.int64], limit: int) -> Lengths:
     median, most = np.quantile(sizes, [0.5, 0.95], method="inverted_cdf")
     return Lengths(int(median), int(most), int(sizes.max()), float((sizes > limit).mean()))

@@ -24,6 +24,7 @@ from umbel.backbones.bert import BertEncoder, Encoding
 from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
 from umbel.branching import Asked
 from umbel.checkpoint import Progress
+from umbel.cuts import Cuts, count
 from umbel.decide import UNCALIBRATED, kind_name
 from umbel.distil import read_teacher, write_teacher
 from umbel.errors import InputError
@@ -129,6 +130,7 @@ class Trainer:
         pad, dropout = backbone.tokenizer.pad, self.settings.dropout
         self.model = MultiTaskModel(encoder, data.answered, pad, dropout, branching=asker is not None)
         self.optimizer = _optimizer(self.model, self.settings)
+        self.cuts: Cuts = {}
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
         if self.settings.teachers:
             self._be_taught(spec.folder / self.settings.teachers)
@@ -287,6 +289,7 @@ class Trainer:
 
     def _read(self, rows: Sequence[Example]) -> list[Item]:
         windows = self.backbone.tokenizer.windows_many([row.text for row in rows], self.settings.max_tokens)
+        count(self.cuts, self.data.tasks, zip(rows, windows, strict=True))
         return [Item(cut[0], row.golds) for cut, row in zip(windows, rows, strict=True)]
 
     def _be_taught(self, folder: Path) -> None:

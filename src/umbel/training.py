@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from umbel.asking import Asker, read_templates
 from umbel.console import training
+from umbel.cuts import sentences
 from umbel.data import Data, load
 from umbel.errors import InputError, MissingExtraError
 from umbel.loading import backbone_of, ready_backbone
@@ -79,6 +80,8 @@ def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, proc
     with training(console) as reporter:
         with spinner("cutting the rows into tokens"):
             trainer = Trainer(spec, data, backbone, folder, reporter, processes, asker_of(spec, data))
+        for line in sentences(trainer.cuts, spec.train.max_tokens):
+            console.print(line, style="yellow", soft_wrap=True)
         trainer.run()
     if not processes.leads:
         return None

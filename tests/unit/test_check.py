@@ -1,6 +1,7 @@
 """Checks of data: faults, repeated texts, leaks, counts and lengths, each with file and line."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -123,17 +124,23 @@ class TestLeaks:
 
 
 class Words:
-    """A stand-in tokenizer: one token a word and one at either end, in windows of six with an overlap of two."""
+    """A stand-in tokenizer: one token a word and one at either end, in windows that overlap by two."""
 
-    def windows_many(self, texts: Sequence[str]) -> list[list[Window]]:
-        return [
-            [self._window(text.split(), start) for start in range(0, max(len(text.split()) - 2, 1), 2)]
-            for text in texts
-        ]
+    def windows_many(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[Window]]:
+        return [self._windows(text, (max_tokens or 6) - 2) for text in texts]
 
-    def _window(self, words: list[str], start: int) -> Window:
-        size = len(words[start : start + 4]) + 2
-        return Window(np.zeros(size, np.int32), np.zeros((size, 2), np.int32), start)
+    def _windows(self, text: str, size: int) -> list[Window]:
+        words = [(found.start(), found.end()) for found in re.finditer(r"\S+", text)]
+        step = size - 2
+        return [self._window(words[at : at + size], at) for at in range(0, max(len(words) - size, 0) + step, step)]
+
+    def _window(self, words: list[tuple[int, int]], first: int) -> Window:
+        return Window(np.zeros(len(words) + 2, np.int32), np.array([(0, 0), *words, (0, 0)], np.int32), first)
+
+
+def measured(tmp_path: Path, files: Mapping[str, Rows], limit: int, *tasks: TaskSpec) -> Check:
+    checked(tmp_path, files, *tasks)
+    return check(PackSpec(name="base", tasks=tasks, folder=tmp_path, train=TrainSpec(max_tokens=limit)), Words())
 
 
 class TestLengths:
@@ -143,14 +150,31 @@ class TestLengths:
             "f.train": rows("intent", *((" ".join([f"w{n}"] * size), "a") for n, size in enumerate(sizes))),
             "f.dev": DEV,
         }
-        checked(tmp_path, files, task("intent", "f"))
-        spec = PackSpec(name="base", tasks=(task("intent", "f"),), folder=tmp_path, train=TrainSpec(max_tokens=9))
-        found = check(spec, Words())
+        found = measured(tmp_path, files, 9, task("intent", "f"))
 
         assert found.lengths == {
             "f.train.jsonl": Lengths(median=5, most=9, longest=22, over=0.05),
             "f.dev.jsonl": Lengths(median=3, most=3, longest=3, over=0.0),
         }
+
+    def test_rows_that_are_cut_are_told_by_task_with_the_spans_they_lose(self, tmp_path: Path) -> None:
+        text = " ".join(f"word{n}" for n in range(10, 30))  # words of six letters: the seventh ends at 48
+        spans = [{"start": 7 * n, "end": 7 * n + 6, "label": "x"} for n in (0, 6, 7, 19)]
+        files = {
+            "f.train": [
+                *rows("intent", *many("a", 5)),
+                {"text": text, "intent": "a", "entities": spans},
+                {"text": "short", "entities": []},
+            ],
+            "f.dev": [{"text": f"{text} too", "intent": "a", "entities": spans}],
+        }
+        entities = TaskSpec(name="entities", kind="token-classification", data=task("entities", "f").data)
+        found = measured(tmp_path, files, 9, task("intent", "f"), entities)
+        assert [line for line in found.warnings if "max-tokens" in line] == [
+            "tasks.intent: 1 of 6 train rows are longer than max-tokens: their first 9 tokens are trained on",
+            "tasks.entities: 1 of 2 train rows are longer than max-tokens: "
+            "their first 9 tokens are trained on and 2 of their spans are lost",
+        ]
 
 
 class TestKey:

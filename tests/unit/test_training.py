@@ -57,6 +57,16 @@ def test_a_training_ends_in_a_pack_that_answers(declaration: Path) -> None:
     assert Path("runs/two/pack/CARD.md").stat().st_size
 
 
+def test_rows_that_are_cut_are_told_before_the_start(declaration: Path) -> None:
+    declaration.write_text(DECLARATION.replace("{epochs: 4", "{max-tokens: 16, epochs: 0.1"))
+    with (declaration.parent / "train.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "good " * 15, "mood": "good"}) + "\n")
+    shown = run("train", declaration).stdout
+    told = "tasks.mood: 1 of 81 train rows are longer than max-tokens: their first 16 tokens are trained on"
+    assert told in shown.splitlines()
+    assert shown.index(told) < shown.index("epochs")
+
+
 def test_a_pack_keeps_no_path_of_the_machine_and_finds_its_backbone_again(
     declaration: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
