@@ -42,7 +42,8 @@ class Rejected:
 class View:
     """How answers are shown: as JSON or tables, and of each task how many of the likeliest labels.
 
-    A table leaves out tasks that were trained on other languages than the message's, unless `every` or asked for.
+    A table leaves out tasks that were trained on other languages than the message's, unless `every` or asked for. Of a
+    message in a language that no task was trained on it shows all.
     """
 
     json: bool = False
@@ -79,7 +80,8 @@ def _write(
         sys.stdout.buffer.write(json_line({"line": line} | plain_result(result, view.top or None)))
         sys.stdout.buffer.flush()
     else:
-        hidden = {name for name in result if languages.get(name) and result.language not in languages[name]}
+        known = any(result.language in each for each in languages.values())
+        hidden = {n for n in result if known and languages.get(n) and result.language not in languages[n]}
         console.print(result_table(result, f"line {line}" if numbered else "", view.top, hidden))
 
 

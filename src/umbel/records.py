@@ -153,13 +153,28 @@ class Result(Mapping[str, Prediction]):
         return len(self.predictions)
 
 
-_HAN = re.compile(r"[\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF\U00020000-\U0003FFFF]")
+UNKNOWN_LANGUAGE = "und"  # as BCP 47 has it: undetermined
+_HAN = re.compile(r"[\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF\U00020000-\U0003FFFF]+")
+_KANA = re.compile(r"[\u3041-\u3096\u30A1-\u30FA\u31F0-\u31FF\uFF66-\uFF9D]+")
+_HANGUL = re.compile(r"[\u1100-\u11FF\u3131-\u318E\uAC00-\uD7A3]+")
+_LATIN = re.compile(
+    r"[A-Za-z\u00AA\u00BA\u00C0-\u00D6\u00D8-\u00F6\u00F8-\u024F\u1E00-\u1EFF\uFF21-\uFF3A\uFF41-\uFF5A]+"
+)
 
 
 def language_of(text: str) -> str:
-    """Return `zh` when at least a tenth of the text's letters are Han characters, else `en`.
+    """Return the language that a text's letters speak for: `ja`, `ko`, `zh`, `en`, or `und` for other scripts.
 
-    A rule of scripts, enough to choose a calibration; it tells no other languages apart.
+    A rule of scripts, enough to choose a calibration: it takes all that is written in Latin letters, or without any,
+    for English. A share of Eastern letters is enough, as names in Latin letters often stand between them.
     """
-    han = len(_HAN.findall(text))
-    return "zh" if han and han * 10 >= sum(map(str.isalpha, text)) else "en"
+    letters = sum(map(str.isalpha, text))
+    for language, script, parts in (("ja", _KANA, 5), ("ko", _HANGUL, 5), ("zh", _HAN, 10)):
+        found = _count(script, text)
+        if found and found * parts >= letters:
+            return language
+    return "en" if _count(_LATIN, text) * 2 >= letters else UNKNOWN_LANGUAGE
+
+
+def _count(script: re.Pattern[str], text: str) -> int:
+    return sum(map(len, script.findall(text)))

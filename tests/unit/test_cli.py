@@ -167,6 +167,17 @@ class TestAnalyze:
     def test_an_unknown_pack(self) -> None:
         assert "'nowhere' is no shipped pack" in run("analyze", "x", "--pack", "nowhere", code=1).stderr
 
+    def test_a_table_leaves_out_tasks_of_other_languages_if_some_task_knows_the_messages(
+        self, home: Path, pack: Pack
+    ) -> None:
+        entries = {name: TASKS["sentiment"].model_copy(update={"languages": (name,)}) for name in ("zh", "en")}
+        two = write_tiny_pack(home / "languages", home / pack.manifest.backbone.name, **entries)
+        for text, hidden in ((SENTENCE, ["en"]), ("good", ["zh"]), ("Привет, мир", []), ("ありがとう", [])):
+            shown = run("analyze", text, "--pack", two.folder).stdout
+            names = {line.split()[0] for line in shown.splitlines() if line.strip()}
+            assert {"zh", "en"} - names == set(hidden), text
+            assert ("--all shows them" in shown) == bool(hidden)
+
     def test_a_closed_pipe_ends_quietly(self, pack: Pack, tmp_path: Path) -> None:
         path = tmp_path / "many.txt"
         path.write_text("good to Paris\n" * 3000)
