@@ -1,6 +1,6 @@
 """Measures how well a pack answers questions on passages, in the passages' own words.
 
-    python packs/experiments/reading.py --sets DATA [--pack base] [--rows 0]
+    python packs/experiments/answering.py --sets DATA [--pack base] [--rows 0]
 
 Dev questions of three sets are asked of whole texts, all questions of a text at once: cmrc2018 and drcd, whose train
 parts packs/base/base.yaml trains on, and subjqa_restaurants, English, of which nothing is trained on: what crosses over
@@ -8,7 +8,7 @@ from Chinese. Scored as the sets' authors do: exact match and F1, the best over 
 punctuation; for Chinese F1 is the longest common stretch of characters (Cui et al., EMNLP 2019), for English the common
 words (Rajpurkar et al., EMNLP 2016), and a question without an answer is right where none is given. Every question of
 the Chinese sets has an answer, so there the likeliest span is taken (`must_answer`); the same without that is told as
-`free`. The figures go to reading.json beside this file, the table to the terminal.
+`free`. The figures go to answering.json beside this file, the table to the terminal.
 """
 
 from __future__ import annotations
