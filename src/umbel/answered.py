@@ -47,23 +47,30 @@ def fit(asked: Iterable[Answered]) -> Calibration:
     if len(mentions) < MIN_ASKED:
         return calibration
     tried = [replace(calibration, mention=threshold) for threshold in THRESHOLDS]
-    return max(tried, key=lambda each: _mentions_f1(mentions, each))
+    return max(tried, key=lambda each: scores(mentions, each)["mentions"]["score"])
 
 
 def scores(asked: Iterable[Answered], calibration: Calibration) -> dict[str, dict[str, float]]:
+    """Return `scored` of the answers that the calibration gives."""
+    return scored([(each.question, each.gold, each.answer(calibration)) for each in asked])
+
+
+def scored(answers: Iterable[tuple[Question, Any, decide.Answer]]) -> dict[str, dict[str, float]]:
     """Return for each kind of question `asked`, `score` (percent right, or F1 of mentions) and, but for those, `ece`.
 
     A span is right where it is exactly the gold one, or rightly none.
     """
+    by_kind: dict[str, list[tuple[Question, Any, decide.Answer]]] = {}
+    for each in answers:
+        by_kind.setdefault(kind_name(each[0]), []).append(each)
     report = {}
-    for name, found in sorted(_by_kind(asked).items()):
-        answers = [each.answer(calibration) for each in found]
-        right = np.array([decide.is_right(each.question, each.gold, a) for each, a in zip(found, answers, strict=True)])
+    for name, found in sorted(by_kind.items()):
+        right = np.array([decide.is_right(*each) for each in found])
         entry: dict[str, float] = {"asked": len(found), "score": float(100 * right.mean())}
         if name == "mentions":
-            entry["score"] = _mentions_f1(found, calibration)
+            entry["score"] = _mentions_f1(found)
         else:
-            entry["ece"] = metrics.calibration_error(np.array([_sureness(answer) for answer in answers]), right > 0)
+            entry["ece"] = metrics.calibration_error(np.array([_sureness(each[2]) for each in found]), right > 0)
         report[name] = entry
     return report
 
@@ -113,12 +120,11 @@ def _sureness(answer: decide.Answer) -> float:
             return max(answer.probabilities.values())  # type: ignore[union-attr]
 
 
-def _mentions_f1(asked: Sequence[Answered], calibration: Calibration) -> float:
+def _mentions_f1(answers: Sequence[tuple[Question, Any, decide.Answer]]) -> float:
     wanted, given = [], []
-    for each in asked:
-        assert isinstance(each.question, Mentions)
-        found = each.answer(calibration)
+    for question, gold, found in answers:
+        assert isinstance(question, Mentions)
         assert isinstance(found, SpansPrediction)
-        wanted.append({(each.question.types[kind].name, start, end) for kind, start, end in each.gold})
+        wanted.append({(question.types[kind].name, start, end) for kind, start, end in gold})
         given.append({(span.label, span.start, span.end) for span in found})
     return metrics.micro(wanted, given)["f1"]

@@ -350,11 +350,16 @@ def evaluate(
     limit: Annotated[
         int, typer.Option(min=0, metavar="N", help="Score at most N rows of each dev file, evenly spread; 0: all.")
     ] = 0,
+    questions: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Ask about N rows of each dev file instead, by the declared templates."),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Score every task of a pack on the dev rows of a declaration: its own metric, by language, calibration error.
 
-    Tasks that only the pack or only the declaration knows are left out.
+    Tasks that only the pack or only the declaration knows are left out. With `--questions` the pack's branches are
+    scored, by kind of question.
     """
     from umbel import scoring, tables, terminal
     from umbel.loading import backbone_of_pack, ready_model
@@ -362,6 +367,12 @@ def evaluate(
     from umbel.spec import load_spec
 
     spec, pack = load_spec(data), read_pack(name)
+    if questions:
+        model = ready_model(pack.folder)
+        with terminal.row_bar(f"asking {pack.manifest.name}") as told:
+            asked = scoring.score_questions(model, spec, questions, told)
+        terminal.show(asked, tables.asked_table(asked), as_json)
+        return
     if engine == "torch":
         predictor = scoring.torch_predictor(pack, backbone_of_pack(pack))
     else:

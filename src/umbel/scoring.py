@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from umbel.answered import scored
+from umbel.asking import Asker, read_templates
 from umbel.data import load
 from umbel.errors import InputError, MissingExtraError, PackError
-from umbel.evaluate import LIMIT, Predictor, evaluate
+from umbel.evaluate import LIMIT, Predictor, evaluate, spread
 from umbel.records import Prediction, Result, Task
 
 if TYPE_CHECKING:
     from umbel.pack import Pack
     from umbel.runtime import Model
-    from umbel.spec import PackSpec
+    from umbel.spec import PackSpec, TaskSpec
     from umbel.weights import Backbone
 
 Told = Callable[[int], None]
@@ -39,17 +43,49 @@ def score(
     return evaluate(_told(predictor, told), known, data.dev, limit=limit or LIMIT)
 
 
+def score_questions(
+    model: Model, spec: PackSpec, rows: int, told: Told = lambda rows: None
+) -> dict[str, dict[str, float]]:
+    """Return for each kind of question `asked`, `score` and `ece` (`answered.scored`).
+
+    The declaration's templates make the questions, of at most `rows` rows of each dev file; of rows that bring their
+    own questions, these are asked.
+
+    Raises:
+        InputError: the declaration names no templates.
+        PackError: the pack was not trained for questions.
+        DataError: the dev rows have faults.
+        SpecError: the templates have faults.
+    """
+    if not spec.train.questions:
+        raise InputError(f"{spec.name}: `train.questions` names no templates", "name the pack's declaration")
+    known = {name: entry.labels for name, entry in model.pack.manifest.tasks.items()}
+    data = load(spec.model_copy(update={"tasks": tuple(_without_train(task, known) for task in spec.tasks)}))
+    asker = Asker(read_templates(spec.folder / spec.train.questions, data.tasks), data.tasks)
+    answers = []
+    for place, row in enumerate(row for file in data.dev.values() for row in spread(file, rows)):
+        drawn = asker.ask(row, np.random.default_rng([spec.train.seed, place]), 1)
+        if drawn:
+            found = model.ask(row.text, [question for question, _ in drawn])
+            answers += [(*each, answer) for each, answer in zip(drawn, found, strict=True)]
+        told(1)
+    return scored(answers)
+
+
 def _dev_only(spec: PackSpec, tasks: Mapping[str, Task]) -> PackSpec:
-    """Return the declaration without its train files, with the pack's labels, as dev rows are read by these."""
-    kept = []
-    for task in spec.tasks:
-        if task.name in tasks:
-            data = tuple(entry.model_copy(update={"train": ()}) for entry in task.data)
-            kept.append(task.model_copy(update={"data": data, "labels": tasks[task.name].labels}))
+    """Return the declaration of these tasks without its train files."""
+    labels = {name: task.labels for name, task in tasks.items()}
+    kept = tuple(_without_train(task, labels) for task in spec.tasks if task.name in tasks)
     if not kept:
         names = ", ".join(task.name for task in spec.tasks)
         raise InputError(f"{spec.name}: none of its tasks is in the pack; found {names}", "name the pack's declaration")
-    return spec.model_copy(update={"tasks": tuple(kept)})
+    return spec.model_copy(update={"tasks": kept})
+
+
+def _without_train(task: TaskSpec, labels: Mapping[str, tuple[str, ...]]) -> TaskSpec:
+    """Return a task without its train files, with the pack's labels where it knows them: dev rows are read by these."""
+    data = tuple(entry.model_copy(update={"train": ()}) for entry in task.data)
+    return task.model_copy(update={"data": data, "labels": labels.get(task.name, task.labels)})
 
 
 def _told(predictor: Predictor, told: Told) -> Predictor:

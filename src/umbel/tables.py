@@ -139,6 +139,15 @@ def scores_table(report: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def asked_table(report: Mapping[str, Mapping[str, float]]) -> Table:
+    """Draw how well questions of each kind are answered."""
+    table = grid("questions", "right", "ECE", "asked", right=["right", "ECE", "asked"])
+    for kind, found in report.items():
+        error = f"{found['ece']:.3f}" if "ece" in found else ""
+        table.add_row(kind, f"{found['score']:.2f}", error, f"{found['asked']:,.0f}")
+    return table
+
+
 def packs_report(packs: Iterable[Manifest]) -> Group:
     """Draw packs, each with its tasks: kind, languages, labels and dev score."""
     parts: list[RenderableType] = []

@@ -348,6 +348,21 @@ class TestEvaluate:
         assert shown[2].split()[:2] == ["sentiment", "accuracy"]
         assert shown[2].split()[-1] == "10"
 
+    def test_questions_are_scored_by_kind(self, tmp_path: Path, declaration: Path) -> None:
+        pack = write_tiny_pack(tmp_path / "asked", write_tiny_backbone(tmp_path / "own"), branches=True)
+        (tmp_path / "asks").mkdir()
+        lines = ["sentiment:", "  instructions: {en: [Is it good or bad?]}"]
+        lines += ["  statements: {en: {holds: ['It is {label}.'], fails: ['It is not {label}.']}}"]
+        (tmp_path / "asks" / "all.yaml").write_text("\n".join(lines))
+        command = ("evaluate", pack.folder, "--data", declaration, "--questions", 30)
+        assert "names no templates" in run(*command, code=1).stderr
+        declaration.write_text(declaration.read_text() + "\ntrain: {questions: asks}\n")
+        found = json.loads(run(*command, "--json").stdout)
+        assert found.keys() == {"choice", "predicate"}
+        assert sum(each["asked"] for each in found.values()) == 30
+        assert all(0 <= each["score"] <= 100 and 0 <= each["ece"] <= 1 for each in found.values())
+        assert run(*command).stdout.splitlines()[0].split() == ["questions", "right", "ECE", "asked"]
+
     def test_a_declaration_of_other_tasks(self, pack: Pack, declaration: Path) -> None:
         declaration.write_text(declaration.read_text().replace("  sentiment:", "  mood:"))
         assert "none of its tasks is in the pack" in run("evaluate", pack.folder, "-d", declaration, code=1).stderr
