@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from umbel.pack import Manifest, TaskEntry
@@ -26,6 +26,10 @@ measured. ECE is the expected calibration error before and after the fitting of 
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
 share of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
+"""
+UNSEEN = """\
+Dev rows of sets that training has not seen, answered from instructions and descriptions alone. `cosine` takes the
+option whose vector is nearest to the text's, by the untouched backbone.
 """
 LIMITS = """\
 - Scores are on dev rows. Calibration and thresholds were fitted on the same rows, so their figures lean to the good
@@ -69,7 +73,25 @@ def _branches(manifest: Manifest) -> list[str]:
         for kind, each in manifest.branches.scores.items()
     )
     table = _table(("kind of question", "asked", "dev score", "ECE before", "ECE after"), rows)
-    return ["## Questions asked on the spot", table, BRANCHES]
+    return ["## Questions asked on the spot", table, BRANCHES, *_unseen(manifest.branches.unseen)]
+
+
+def _unseen(sets: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return the figures on sets that training has not seen; those of spans are F1."""
+    if not sets:
+        return []
+    rows = (
+        (
+            name,
+            each.get("rows", ""),
+            *(_number(each.get(key)) for key in ("accuracy", "macro-f1", "f1")),
+            _number(each.get("ece"), 3),
+            _number(each.get("cosine")),
+        )
+        for name, each in sets.items()
+    )
+    head = ("set", "rows", "accuracy", "macro-F1", "F1 of spans", "ECE", "accuracy of cosine")
+    return ["### Sets not seen in training", _table(head, rows), UNSEEN]
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

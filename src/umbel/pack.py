@@ -69,11 +69,12 @@ class AdapterFile(File):
 
 
 class BranchesFile(File):
-    """The readouts of questions, their calibration by kind of question, and their scores on dev."""
+    """The readouts of questions, their calibration and dev scores by kind, and the scores on sets not trained on."""
 
     temperatures: dict[str, float] = Field(default_factory=dict)
     mention: float = 0.5
     scores: dict[str, Any] = Field(default_factory=dict)
+    unseen: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def calibration(self) -> Calibration:
