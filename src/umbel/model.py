@@ -50,6 +50,14 @@ class TokenHead(nn.Module):
         return functional.linear(functional.dropout(hidden, dropout, self.training), self.weight, self.bias)
 
 
+class _ByTask(nn.ModuleDict):
+    """Modules by the name of a task, which may be that of one of the class's own methods, `type` or `train`."""
+
+    def __setitem__(self, name: str, module: nn.Module) -> None:
+        """Add a module without the refusal of such names; it is reached by its key alone."""
+        self._modules[name] = module
+
+
 @dataclass(frozen=True)
 class Reading:
     """A text as windows; `whole` is the text read as one window, with no limit of length."""
@@ -87,7 +95,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.encoder, self.tasks, self.pad, self.dropout = encoder, dict(tasks), pad, dropout
         width = encoder.shape.hidden
-        self.heads = nn.ModuleDict({name: _head(task, width) for name, task in tasks.items() if _trained(task)})
+        self.heads = _ByTask({name: _head(task, width) for name, task in tasks.items() if _trained(task)})
         self.readouts = nn.ParameterDict(_readouts(width) if branching else {})
 
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:

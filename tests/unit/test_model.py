@@ -149,3 +149,17 @@ def test_bfloat16_stays_near_float32(model, backbone):
         assert second["sentiment"].dtype == np.float32
         assert not np.array_equal(first["sentiment"], second["sentiment"])
         assert np.allclose(first["sentiment"], second["sentiment"], atol=0.2)
+
+
+def test_a_task_may_have_the_name_of_a_method(backbone):
+    encoder = BertEncoder.from_tensors(backbone.shape, backbone.all_tensors())
+    names = [name for name in dir(torch.nn.ModuleDict) if not name.startswith("_")]
+    tasks = {name: TASKS["sentiment"].task(name) for name in names}
+    model = MultiTaskModel(encoder, tasks, backbone.tokenizer.pad)
+    assert list(model.heads) == names
+    (found,) = TrainedPredictor(model, backbone.tokenizer)(["good"], names)
+    assert found.keys() == tasks.keys()
+    again = MultiTaskModel(encoder, tasks, backbone.tokenizer.pad)
+    again.load_state_dict(model.state_dict())
+    assert all(torch.equal(again.heads[name].weight, model.heads[name].weight) for name in names)
+    assert model.train().heads["train"].training
