@@ -103,7 +103,7 @@ def locate(name: str, sha256: str) -> str:
     """
     if name in CATALOGUE and CATALOGUE[name].sha256 == sha256:
         return name
-    places = [*(folder / name for folder in weight_folders()), *_noted(sha256), Path(name)]
+    places = [*(folder / name for folder in weight_folders()), *_noted(name, sha256), Path(name)]
     for place in places:
         if (place / hub.CONFIG).is_file():
             return str(place)
@@ -116,20 +116,20 @@ def locate(name: str, sha256: str) -> str:
     )
 
 
-def _note_of(sha256: str) -> Path:
-    return cache_root() / "folders" / sha256
+def _note_of(name: str, sha256: str) -> Path:
+    return cache_root() / "folders" / f"{sha256[:16]}-{Path(name).name}"
 
 
 def _note(folder: Path, sha256: str) -> None:
     """Remember on this machine where weights are, as packs do not; a cache that can only be read remembers nothing."""
-    if [folder] != _noted(sha256):
-        with suppress(CacheError), atomic_write(_note_of(sha256)) as temporary:
+    if [folder] != _noted(folder.name, sha256):
+        with suppress(CacheError), atomic_write(_note_of(folder.name, sha256)) as temporary:
             temporary.write_text(str(folder), encoding="utf-8")
 
 
-def _noted(sha256: str) -> list[Path]:
+def _noted(name: str, sha256: str) -> list[Path]:
     try:
-        return [Path(_note_of(sha256).read_text(encoding="utf-8"))]
+        return [Path(_note_of(name, sha256).read_text(encoding="utf-8"))]
     except (OSError, CacheError):
         return []
 
