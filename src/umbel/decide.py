@@ -130,31 +130,37 @@ def extract(
     A span's logit is its start's plus its end's, less those of its window's first token, which means "no answer"; one
     that two windows see counts with the larger.
     """
-    candidates: dict[tuple[int, int], float] = {}
-    for window in windows:
-        for value, *place in _spans_of(window, temperature):
-            key = (place[0], place[1])
-            candidates[key] = max(value, candidates.get(key, value))
-    probabilities = softmax(np.array([0.0, *candidates.values()]))
-    skipped = int(must_answer and bool(candidates))
-    best = skipped + int(probabilities[skipped:].argmax())
+    values, places = _spans_of(windows, temperature)
+    probabilities = softmax(np.append(values, 0.0))  # the last is "no answer"
+    some = probabilities[:-1] if must_answer and len(values) else probabilities
+    best = int(some.argmax())
     probability = float(probabilities[best])
-    if not best:
+    if best == len(values):
         return ExtractAnswer(None, probability)
-    start, end = [*candidates][best - 1]
+    start, end = places[best].tolist()
     return ExtractAnswer(Span(start, end, "answer", text[start:end], probability), probability)
 
 
-def _spans_of(window: Pointed, temperature: float) -> Iterable[tuple[float, int, int]]:
-    """Yield the value, start and end in the text of a window's spans, but for the hopeless ones."""
-    scores = span_scores(window.start, window.end) / temperature
-    none = (window.start[0] + window.end[0]) / temperature
-    covering = window.offsets[:, 1] > window.offsets[:, 0]
-    scores[~covering] = -np.inf
-    scores[:, ~covering] = -np.inf
-    floor = max(scores.max(initial=-np.inf), none) - 20  # what is less likely by e^20 changes no sixth digit
-    for first, last in np.argwhere(scores > floor).tolist():
-        yield float(scores[first, last] - none), int(window.offsets[first, 0]), int(window.offsets[last, 1])
+def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, NDArray[np.int32]]:
+    """Return the values `[spans]` and places in the text `[spans, 2]` of all spans but the hopeless ones."""
+    values, places = [], []
+    for window in windows:
+        scores = span_scores(window.start, window.end) / temperature
+        none = (window.start[0] + window.end[0]) / temperature
+        covering = window.offsets[:, 1] > window.offsets[:, 0]
+        scores[~covering] = -np.inf
+        scores[:, ~covering] = -np.inf
+        floor = max(scores.max(initial=-np.inf), none) - 20  # what is less likely by e^20 changes no sixth digit
+        first, last = np.nonzero(scores > floor)
+        values.append((scores[first, last] - none).astype(np.float32))
+        places.append(np.stack([window.offsets[first, 0], window.offsets[last, 1]], axis=1))
+    if len(windows) == 1:
+        return values[0], places[0]
+    starts, ends = np.concatenate(places).T.astype(np.int64)
+    _, firsts, owners = np.unique(starts << 32 | ends, return_index=True, return_inverse=True)
+    best = np.full(len(firsts), -np.inf, np.float32)
+    np.maximum.at(best, owners, np.concatenate(values))
+    return best, np.concatenate(places)[firsts]
 
 
 def span_scores(start: Floats, end: Floats) -> Floats:
