@@ -43,13 +43,18 @@ def binary_cross_entropy(logits: Floats, golds: Floats) -> float:
 
 def fit_temperature(loss: Callable[[float], float]) -> float:
     """Return the temperature that minimises `loss`, by golden-section search over its logarithm."""
-    low, high, ratio = np.log(_LOW), np.log(_HIGH), (5**0.5 - 1) / 2
-    for _ in range(40):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(float(np.exp(left))) < loss(float(np.exp(right))):
-            high = right
+    low, high, ratio = float(np.log(_LOW)), float(np.log(_HIGH)), (5**0.5 - 1) / 2
+    inner = [high - ratio * (high - low), low + ratio * (high - low)]
+    losses = [loss(float(np.exp(place))) for place in inner]
+    for _ in range(30):  # each time one of the two inner places is kept
+        if losses[0] < losses[1]:
+            high, inner[1], losses[1] = inner[1], inner[0], losses[0]
+            inner[0] = high - ratio * (high - low)
+            losses[0] = loss(float(np.exp(inner[0])))
         else:
-            low = left
+            low, inner[0], losses[0] = inner[0], inner[1], losses[1]
+            inner[1] = low + ratio * (high - low)
+            losses[1] = loss(float(np.exp(inner[1])))
     return round(float(np.exp((low + high) / 2)), 4)
 
 
