@@ -102,7 +102,8 @@ def test_the_shipped_pack_answers_the_samples(environment: tuple[Path, float], t
     answers = run(programs / "umbel", "analyze", "--samples", "--json", folder=tmp_path)
     first, *others = map(json.loads, answers.splitlines())
     assert first["text"] == "这是一个关于AI的多任务处理案例。"
-    tasks = json.loads((SHIPPED / "base" / "manifest.json").read_text("utf-8"))["tasks"]
+    entries = json.loads((SHIPPED / "base" / "manifest.json").read_text("utf-8"))["tasks"]
+    tasks = [name for name, entry in entries.items() if entry["kind"] != "asked"]  # those bring only questions
     assert len(tasks) >= 12
     for answer in (first, *others):
-        assert list(answer["answers"]) == list(tasks)
+        assert list(answer["answers"]) == tasks
