@@ -45,6 +45,13 @@ class Kept:
         """The bytes it takes."""
         return self.hidden.nbytes + sum(each.nbytes for each in self.layers)
 
+    def values(self, layer: int) -> Floats:
+        """Return one layer's values `[tokens, hidden]`."""
+        kept = self.layers[2 * layer + 1]
+        wide = (kept.astype(np.uint32) << 16).view(np.float32) if kept.dtype == np.uint16 else kept.astype(np.float32)
+        side_by_side: Floats = wide.transpose(1, 0, 2).reshape(kept.shape[1], -1)
+        return side_by_side
+
 
 def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats]) -> ov.Model:
     """Build the encoder, with every layer's keys and values as further results, and the reader of branches.
@@ -150,7 +157,7 @@ class BranchEngine:
 
     def __init__(self, graph: ov.Model | Path, shape: EncoderShape, precision: Precision = "auto", threads: int = 0):
         self._graph, self._precision, self._threads = graph, precision, threads
-        self._kept = 2 * shape.layers
+        self.layers, self._kept = shape.layers, 2 * shape.layers
         self._bfloat16 = uses_bfloat16(ov.Core(), precision)
         self._lock = threading.Lock()
         self._engines: dict[str, OpenVinoEngine] = {}

@@ -122,3 +122,47 @@ def teach(
     from umbel import teaching
 
     teaching.teach_pack(pack, task, file, dev, instruction, labels, out)
+
+
+@questions_app.command(
+    "teach-reading",
+    rich_help_panel="Make packs",
+    epilog=_examples("umbel teach-reading runs/base/pack pack.yaml --out runs/reading"),
+)
+def teach_reading(
+    pack: Annotated[
+        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
+    ],
+    declaration: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PACK.yaml", help="A declaration whose tasks of kind asked bring questions.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Where to save the training; the pack goes to FOLDER/pack.",
+            show_default="runs/NAME-reading",
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="How often each passage is read.", show_default="8", min=0.01)
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
+) -> None:
+    """Teach a pack to answer questions from passages in their own words.
+
+    The pack's encodings stay sealed: a head learns to find answers in them, and no other answer moves. The state is
+    saved at least once a minute: after a stop of any kind the same command goes on. Needs the extra `train`.
+    """
+    from umbel import reading_training
+    from umbel.terminal import output
+
+    folder = reading_training.teach_reading(pack, declaration, out, epochs, restart)
+    output().print(
+        f'the pack is in {folder}; try it: umbel answer -d FILE "a question" --pack {folder}', soft_wrap=True
+    )

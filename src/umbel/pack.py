@@ -4,6 +4,7 @@ base/
   manifest.json             tasks, labels, calibration, scores, data and licences, hashes of all other files
   adapter.safetensors       what joint training changed in the backbone
   branches.safetensors      how questions asked on the spot are read, where the pack was trained for them
+  reading.safetensors       how answers are found in passages, where that was trained
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
   CARD.md
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,116 +23,36 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from umbel.cache import guard
-from umbel.decide import Calibration
 from umbel.errors import PackError, suggest
 from umbel.kinds.base import kind_of
+from umbel.manifest import AdapterFile as AdapterFile
+from umbel.manifest import BackboneName as BackboneName
+from umbel.manifest import BranchesFile as BranchesFile
+from umbel.manifest import DataNote as DataNote
+from umbel.manifest import File as File
+from umbel.manifest import Manifest as Manifest
+from umbel.manifest import ReadingFile as ReadingFile
+from umbel.manifest import TaskEntry as TaskEntry
+from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 2  # 2 brought branches; a pack without them is still written as 1
+FORMAT = 3  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING = 2, 3
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
+READING = "reading.safetensors"
 CARD = "CARD.md"
 SHIPPED = Path(__file__).parent / "packs"
 
 Tensors = Mapping[str, NDArray[Any]]
 _NOTHING: Tensors = MappingProxyType({})
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class File(_Record):
-    """A file of the pack, relative to its folder."""
-
-    file: str
-    sha256: str
-
-
-class BackboneName(_Record):
-    """The weights a pack was trained on."""
-
-    name: str
-    sha256: str
-
-
-class AdapterFile(File):
-    """The shared adapter and its form."""
-
-    kind: Literal["full", "lora"]
-
-
-class BranchesFile(File):
-    """The readouts of questions, their calibration and dev scores by kind, and the scores on sets not trained on."""
-
-    temperatures: dict[str, float] = Field(default_factory=dict)
-    mention: float = 0.5
-    scores: dict[str, Any] = Field(default_factory=dict)
-    unseen: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def calibration(self) -> Calibration:
-        """What answering needs of this entry."""
-        return Calibration(self.temperatures, self.mention)
-
-
-class DataNote(_Record):
-    """Where a task's data came from; shown in the card."""
-
-    source: str
-    licence: str
-    language: str = ""
-    train: int = 0
-    dev: int = 0
-
-
-class TaskEntry(_Record):
-    """A task as the manifest stores it; the fields of `records.Task` and what is known of its training."""
-
-    kind: str
-    labels: tuple[str, ...] = ()
-    multi_label: bool = False
-    metric: str = ""
-    description: str = ""
-    languages: tuple[str, ...] = ()
-    temperature: dict[str, float] = Field(default_factory=dict)
-    thresholds: dict[str, float] = Field(default_factory=dict)
-    abstain_below: float = 0.0
-    out_of_scope: str = ""
-    trim_start: str = ""
-    trim_end: str = ""
-    instruction: str = ""
-    descriptions: dict[str, str] = Field(default_factory=dict)
-    head: File | None = None
-    scores: dict[str, Any] = Field(default_factory=dict)
-    data: tuple[DataNote, ...] = ()
-
-    def task(self, name: str) -> Task:
-        """Return what predictions need of this entry."""
-        fields = self.model_dump(exclude={"head", "scores", "data"})
-        return Task(name=name, **fields)
-
-
-class Manifest(_Record):
-    """Everything a pack says of itself."""
-
-    format: int = 1
-    name: str
-    version: str
-    licence: str = ""
-    description: str = ""
-    backbone: BackboneName
-    adapter: AdapterFile | None = None
-    branches: BranchesFile | None = None
-    tasks: dict[str, TaskEntry]
-    training: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,6 +109,20 @@ class Pack:
             raise PackError(f"{self.folder / entry.file}: not the readouts this Umbel knows", _REINSTALL)
         return tensors
 
+    def reading(self) -> dict[str, NDArray[np.float32]]:
+        """Return the reading head's weights (`reading.shapes_of`), none where the pack has none.
+
+        Raises:
+            PackError: the file is missing, damaged or of the wrong shapes.
+        """
+        entry = self.manifest.reading
+        if entry is None:
+            return {}
+        tensors = self._tensors(entry)
+        if not is_head(tensors):
+            raise PackError(f"{self.folder / entry.file}: not a reading head this Umbel knows", _REINSTALL)
+        return tensors
+
     def verify(self) -> None:
         """Read and check every file.
 
@@ -196,6 +131,7 @@ class Pack:
         """
         self.adapter()
         self.branches()
+        self.reading()
         for task in self.tasks:
             self.head(task)
 
@@ -283,7 +219,7 @@ def write_pack(
             if branches:
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
-                manifest = manifest.model_copy(update={"format": FORMAT, "branches": entry})
+                manifest = manifest.model_copy(update={"format": WITH_BRANCHES, "branches": entry})
             (draft / CARD).write_text(card, encoding="utf-8")
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
             _replace(draft, folder)
@@ -301,13 +237,38 @@ def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Te
     Raises:
         CacheError: the folder cannot be written.
     """
+
+    def change(draft: Path) -> Manifest:
+        stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
+        tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored})}
+        return source.manifest.model_copy(update={"tasks": tasks, "format": max(WITH_BRANCHES, source.manifest.format)})
+
+    return _changed(source, folder, change)
+
+
+def write_reading(source: Pack, folder: Path, weights: Tensors, known: Mapping[str, Any]) -> Pack:
+    """Write a copy of a pack with another reading head; no other file's bytes change, nor its card.
+
+    `known` are the fields of `ReadingFile` beside the file itself. `folder` may be the pack's own.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
+        return source.manifest.model_copy(update={"reading": entry, "format": WITH_READING})
+
+    return _changed(source, folder, change)
+
+
+def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> Pack:
+    """Copy a pack, change the copy, write its manifest, and put it in place when all of it is on disk."""
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with guard(folder):
             shutil.copytree(source.folder, draft)
-            stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
-            tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored})}
-            manifest = source.manifest.model_copy(update={"tasks": tasks, "format": FORMAT})
+            manifest = change(draft)
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
             _replace(draft, folder)
     finally:

@@ -18,7 +18,9 @@ from umbel.branch_graph import BranchEngine, Kept
 from umbel.brancher import Brancher
 from umbel.decide import Answer, Calibration
 from umbel.encodings import Encoding
-from umbel.questions import Choice, Question, checked
+from umbel.extraction import Extraction, Sought
+from umbel.questions import Choice, Extract, Question, checked
+from umbel.reading import ReadingHead, value_layers
 from umbel.readouts import logits_of
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
@@ -27,6 +29,7 @@ from umbel.weights import Embedding
 
 Floats = NDArray[np.float32]
 
+LENGTH_STEP = 8  # windows are padded to a multiple, and only windows of one padded length share a batch
 LENGTHS = (32, 64, 128, 256)  # of rows: each is padded to the first that it fits
 ROW_TOKENS = LENGTHS[-1]  # a question with more options than fit is read in several rows
 PASS_TOKENS = 2048  # branch tokens read at once
@@ -36,14 +39,17 @@ SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many li
 
 @dataclass(frozen=True)
 class States:
-    """Hidden states of a question's branches: `roots` `[branches, hidden]`, `leaves` `[options, hidden]`."""
+    """Hidden states of a branch: `question` `[question tokens, hidden]`, `leaves` `[options, hidden]`."""
 
-    roots: Floats
+    question: Floats
     leaves: Floats
 
 
 class Reader:
-    """Asks a pack's branches. `encode` gives the hidden states `[tokens, hidden]` of texts' first windows."""
+    """Asks a pack's branches. `encode` gives the hidden states `[tokens, hidden]` of texts' first windows.
+
+    Passages are read by the `reading` head where the pack has one, else by pointers.
+    """
 
     def __init__(
         self,
@@ -53,10 +59,12 @@ class Reader:
         embedding: Embedding,
         tokenizer: Tokenizer,
         encode: Callable[[Sequence[str]], list[Floats]],
+        reading: ReadingHead | None = None,
     ) -> None:
         self.engine, self.weights, self.calibration = engine, weights, calibration
         self.embedding, self.tokenizer, self.encode = embedding, tokenizer, encode
         self.brancher = Brancher(tokenizer)
+        self.extraction = Extraction(reading, value_layers(engine.layers), self.keep_each) if reading else None
         self._vectors: dict[str, Floats] = {}
         self._lock = threading.Lock()
 
@@ -68,6 +76,20 @@ class Reader:
         lengths = np.array([len(window.ids) for window in windows], np.int32)
         return self.engine.keep(self.embedding.rows(ids), lengths)
 
+    def keep_each(self, windows: Sequence[Window]) -> list[Kept]:
+        """Encode windows of any lengths, those of one padded length together."""
+        by_length: dict[int, list[int]] = {}
+        for place, window in enumerate(windows):
+            by_length.setdefault(-(-len(window.ids) // LENGTH_STEP) * LENGTH_STEP, []).append(place)
+        kept: dict[int, Kept] = {}
+        for length, places in by_length.items():
+            kept |= zip(places, self.keep([windows[place] for place in places], length), strict=True)
+        return [kept[place] for place in range(len(windows))]
+
+    def with_head(self, reading: ReadingHead) -> Reader:
+        """Return a reader of the same pack that reads passages with another head."""
+        return Reader(self.engine, self.weights, self.calibration, self.embedding, self.tokenizer, self.encode, reading)
+
     def ask(self, encoding: Encoding, questions: Sequence[Question], exact: bool = False) -> list[Answer]:
         """Answer questions on one text, in order; `exact` reads every option, however many, as a branch.
 
@@ -75,37 +97,63 @@ class Reader:
             InputError: a question is not as it should be; the message names its place.
         """
         asked = [checked(question, f"questions[{place}].") for place, question in enumerate(questions)]
+        offsets = [window.offsets for window in encoding.windows]
+        return [
+            decide.answer(question, encoding.text, list(zip(offsets, found, strict=True)), self.calibration)
+            for question, found in zip(asked, self.logits(encoding, asked, exact), strict=True)
+        ]
+
+    def logits(
+        self, encoding: Encoding, asked: Sequence[Question], exact: bool = False
+    ) -> list[list[tuple[Floats, ...]]]:
+        """Return each question's logits (`readouts.logits_of`) under each window of the text."""
         cosines = [self._cosines(encoding, question) for question in asked]
         chosen = [_shortlist(question, cosine, exact) for question, cosine in zip(asked, cosines, strict=True)]
         short = [_only(question, places) for question, places in zip(asked, chosen, strict=True)]
         branches = [self.brancher.branches(question) for question in short]
         logits: list[list[tuple[Floats, ...]]] = [[] for _ in asked]
-        for kept in encoding.kept:
-            states = iter(self._states(kept, [branch for found in branches for branch in found]))
-            for place, found in enumerate(branches):
-                parts = [next(states) for _ in found]
-                roots, leaves = np.stack([part[0] for part in parts]), parts[0][1:]
+        for window, kept in zip(encoding.windows, encoding.kept, strict=True):
+            states = iter(self.states(kept, [branch for found in branches for branch in found]))
+            states_of = [[next(states) for _ in found] for found in branches]
+            read = self._read(window, kept, short, branches, states_of)
+            for place, parts in enumerate(states_of):
+                if place in read:
+                    logits[place].append(read[place])
+                    continue
+                roots = np.stack([part.question[-1] for part in parts])
                 few = cosines[place][chosen[place]]
-                values = logits_of(self.weights, short[place], roots, leaves, few, kept.hidden)
+                values = logits_of(self.weights, short[place], roots, parts[0].leaves, few, kept.hidden)
                 logits[place].append(self._widened(values, cosines[place], chosen[place]))
-        offsets = [window.offsets for window in encoding.windows]
-        return [
-            decide.answer(question, encoding.text, list(zip(offsets, found, strict=True)), self.calibration)
-            for question, found in zip(asked, logits, strict=True)
-        ]
+        return logits
 
-    def _states(self, kept: Kept, branches: Sequence[Branch]) -> list[Floats]:
-        """Return the states of each branch's question and options `[1 + options, hidden]` under one window."""
+    def _read(
+        self,
+        window: Window,
+        kept: Kept,
+        questions: Sequence[Question],
+        branches: Sequence[Sequence[Branch]],
+        states: Sequence[Sequence[States]],
+    ) -> dict[int, tuple[Floats, Floats]]:
+        """Return what the reading head, if any, says of the questions that want a span, by their places."""
+        if self.extraction is None:
+            return {}
+        places = [place for place, question in enumerate(questions) if isinstance(question, Extract)]
+        sought = [Sought(branches[place][0].question, states[place][0].question) for place in places]
+        return dict(zip(places, self.extraction.logits(window, kept, sought), strict=True))
+
+    def states(self, kept: Kept, branches: Sequence[Branch]) -> list[States]:
+        """Return the states of each branch under one window."""
         parts = [(place, part, held) for place, branch in enumerate(branches) for part, held in cut(branch, ROW_TOKENS)]
-        states = [np.zeros((1 + len(branch.options), kept.hidden.shape[1]), np.float32) for branch in branches]
+        hidden_size = kept.hidden.shape[1]
+        sizes = [(len(branch.question), len(branch.options)) for branch in branches]
+        states = [States(*(np.zeros((size, hidden_size), np.float32) for size in pair)) for pair in sizes]
         for length, group in _passes(parts):
             rows = rows_of([part for _, part, _ in group], self.tokenizer.pad, length)
             embedded = self.embedding.rows(rows.ids[rows.used]) + self.weights["roles"][rows.roles[rows.used]]
             hidden = self.engine.branch(embedded, rows, kept)
             for (place, _, held), first, reads in zip(group, rows.firsts, rows.reads, strict=True):
-                read = hidden[first + reads]
-                states[place][0] = read[0]
-                states[place][[1 + option for option in held]] = read[1:]
+                states[place].question[:] = hidden[first : first + reads[0] + 1]
+                states[place].leaves[held] = hidden[first + reads[1:]]
         return states
 
     def _cosines(self, encoding: Encoding, question: Question) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import overload
 
@@ -26,14 +26,14 @@ from umbel.heads import Heads
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
 from umbel.questions import Question
-from umbel.reader import Reader
+from umbel.reader import LENGTH_STEP, Reader
+from umbel.reading import ReadingHead
 from umbel.records import Prediction, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
 
 Floats = NDArray[np.float32]
 
-LENGTH_STEP = 8  # windows are padded to a multiple, and only windows of one padded length share a batch
 BATCH_TOKENS = 1024
 CACHE_BYTES = 64 * 2**20  # of kept encodings
 AHEAD = 256  # texts that a stream reads, at most, before it answers
@@ -195,8 +195,23 @@ class Model:
     def _reader_of(self, branches: BranchEngine) -> Reader:
         entry = self.pack.manifest.branches
         calibration = entry.calibration if entry else UNCALIBRATED
+        head = None
+        if reading := self.pack.manifest.reading:
+            calibration = replace(
+                calibration, temperatures={**calibration.temperatures, "extract": reading.temperature}
+            )
+            head = ReadingHead(self.pack.reading())
         weights = self.pack.branches()
-        return Reader(branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden)
+        return Reader(branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden, head)
+
+    @property
+    def reader(self) -> Reader:
+        """What asks the pack's branches.
+
+        Raises:
+            PackError: the pack was not trained for questions.
+        """
+        return self._need_reader()
 
     def _need_reader(self) -> Reader:
         if self._reader is None:

