@@ -18,7 +18,7 @@ from umbel.branch_graph import BranchEngine, Kept
 from umbel.brancher import Brancher
 from umbel.decide import Answer, Calibration
 from umbel.encodings import Encoding
-from umbel.questions import Choice, Question, checked
+from umbel.questions import Choice, Question, all_checked
 from umbel.readouts import logits_of
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
@@ -43,7 +43,10 @@ class States:
 
 
 class Reader:
-    """Asks a pack's branches. `encode` gives the hidden states `[tokens, hidden]` of texts' first windows."""
+    """Asks a pack's branches. `encode` gives the hidden states `[tokens, hidden]` of texts' first windows.
+
+    `languages` are those the pack was trained on, if it says so.
+    """
 
     def __init__(
         self,
@@ -53,9 +56,11 @@ class Reader:
         embedding: Embedding,
         tokenizer: Tokenizer,
         encode: Callable[[Sequence[str]], list[Floats]],
+        languages: Sequence[str] = (),
     ) -> None:
         self.engine, self.weights, self.calibration = engine, weights, calibration
         self.embedding, self.tokenizer, self.encode = embedding, tokenizer, encode
+        self.languages = languages
         self.brancher = Brancher(tokenizer)
         self._vectors: dict[str, Floats] = {}
         self._lock = threading.Lock()
@@ -72,9 +77,9 @@ class Reader:
         """Answer questions on one text, in order; `exact` reads every option, however many, as a branch.
 
         Raises:
-            InputError: a question is not as it should be; the message names its place.
+            InputError: questions are not as they should be; the message names each fault's place.
         """
-        asked = [checked(question, f"questions[{place}].") for place, question in enumerate(questions)]
+        asked = all_checked(questions, self.languages)
         cosines = [self._cosines(encoding, question) for question in asked]
         chosen = [_shortlist(question, cosine, exact) for question, cosine in zip(asked, cosines, strict=True)]
         short = [_only(question, places) for question, places in zip(asked, chosen, strict=True)]

@@ -196,7 +196,8 @@ class Model:
         entry = self.pack.manifest.branches
         calibration = entry.calibration if entry else UNCALIBRATED
         weights = self.pack.branches()
-        return Reader(branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden)
+        languages = sorted({language for task in self.tasks.values() for language in task.languages})
+        return Reader(branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden, languages)
 
     def _need_reader(self) -> Reader:
         if self._reader is None:
