@@ -36,10 +36,9 @@ from umbel.questions import (
 from umbel.records import LabelPrediction, SpansPrediction
 from umbel.render import CONTEXT, headline, marked
 from umbel.tables import counted
-from umbel.terminal import errors, output, visible
+from umbel.terminal import count_bar, errors, output, visible
 
 if TYPE_CHECKING:
-    from umbel.encodings import Encoding
     from umbel.runtime import Model
 
 FORMS = {"--choice": 2, "--predicate": 1, "--score": 2, "--question": 1, "--types": 1}  # how many words follow
@@ -104,13 +103,13 @@ def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_js
 
 
 def answer(model: Model, document: str, questions: Sequence[Extract], as_json: bool) -> None:
-    """Answer questions from a document, and show where it says so."""
-    encoding = model.keep(document)
-    answers = model.ask(encoding, questions)
+    """Answer questions from a document, and show where it says so, and on the way how much of it is read."""
+    with count_bar("reading", "windows") as progress:
+        answers = model.ask(document, questions, progress=progress)
     if as_json:
         show(document, questions, answers, True)
     else:
-        output().print(_document_table(encoding, questions, answers))
+        output().print(_document_table(document, questions, answers))
     _close(model, as_json)
 
 
@@ -176,13 +175,12 @@ def _row(text: str, found: Answer) -> tuple[Any, str]:
             return Prose(marked(text, spans) if spans else Text("none", "dim")), ""
 
 
-def _document_table(encoding: Encoding, questions: Sequence[Question], answers: Sequence[Answer]) -> Table:
+def _document_table(text: str, questions: Sequence[Question], answers: Sequence[Answer]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
     table.add_column("question", style="cyan", overflow="fold", max_width=32)
     table.add_column("answer", overflow="fold", min_width=12)
     table.add_column("probability", justify="right", no_wrap=True, min_width=11)
     table.add_column("where", style="dim", overflow="fold")
-    text = encoding.text
     for question, found in zip(questions, answers, strict=True):
         span = found.span if isinstance(found, ExtractAnswer) else None
         around = visible(text[max(span.start - CONTEXT, 0) : span.end + CONTEXT]) if span else ""

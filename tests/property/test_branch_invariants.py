@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_pack import VOCABULARY, write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel import reader
+from umbel import encodings, reader, runtime
 from umbel.backbones.bert import BertEncoder
 from umbel.branching import branch_states
 from umbel.catalogue import load_backbone
@@ -107,6 +107,20 @@ def test_many_questions_encode_a_text_once(model):
     model.ask("Paris to good bad good", [Extract("to")])
     assert model.counters.encodings == before + 1
     assert model.encodings.hits >= 1
+
+
+def test_a_text_too_long_to_keep_answers_as_if_it_were_kept(model, monkeypatch):
+    text = "good to Paris bad to " * 150  # a dozen windows of the tiny model
+    asked = [Extract("Paris"), Choice("to", (Option("good"), Option("bad"))), Mentions((Option("Paris"),))]
+    kept = model.ask(text, asked)
+    assert len(model.keep(text).kept) > encodings.AT_ONCE
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "MOST_HELD", 3)
+        fresh = runtime.Model(*(getattr(model, n) for n in ("pack", "engine", "embedding", "tokenizer", "engine")))
+        told = []
+        assert fresh.ask(text, asked, progress=lambda *done: told.append(done)) == kept
+        assert told[-1] == (len(model.keep(text).windows),) * 2
+        assert len(fresh.encodings) == 0
 
 
 def test_questions_leave_the_tasks_answers_as_they_are(model):
