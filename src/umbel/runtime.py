@@ -185,11 +185,13 @@ class Model:
         encoding = self.keep(text, progress) if isinstance(text, str) else text
         if not isinstance(encoding, Encoding) or encoding.maker != self._maker:
             raise InputError("the encoding was made by another model", "keep the text with this one: model.keep(text)")
-        began = time.perf_counter()
+        began, encoding_before = time.perf_counter(), self.counters.seconds_encoding
         answers = reader.ask(encoding, questions, exact)
         with self._counting:
             self.counters.questions += len(questions)
             self.counters.seconds_branches += time.perf_counter() - began
+            if isinstance(encoding.kept, Passing):  # it was read meanwhile
+                self.counters.seconds_branches -= self.counters.seconds_encoding - encoding_before
         return answers
 
     def means(self, texts: Sequence[str]) -> Floats:
