@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_pack import VOCABULARY, write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel import encodings, reader, runtime
+from umbel import branch_graph, encodings, reader, runtime
 from umbel.backbones.bert import BertEncoder
 from umbel.branching import branch_states
 from umbel.catalogue import load_backbone
@@ -99,6 +99,15 @@ def test_what_is_kept_of_one_text_outlives_the_reading_of_others(model):
     model.ask("bad good Paris", [Predicate("good")])
     for encoding, copies in zip(kept, held, strict=True):
         assert all(np.array_equal(*pair) for pair in zip(encoding.layers, copies, strict=True))
+
+
+def test_a_loaded_model_has_its_encoder_compiled(pack, monkeypatch, tmp_path):
+    """So that the first answer's time is that of encoding."""
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path))
+    loaded = umbel.load(pack.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(branch_graph, "OpenVinoEngine", None)  # nothing more can be compiled
+        assert loaded("good")["sentiment"].label in {"good", "bad"}
 
 
 def test_many_questions_encode_a_text_once(model):
