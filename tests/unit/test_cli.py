@@ -199,7 +199,7 @@ class TestAnalyze:
                 for text in line.split(b"\n"):
                     assert not text or json.loads(process.stdout.readline())["text"] == text.decode(), number
             process.send_signal(signal.SIGINT)  # while it waits
-            _, told = process.communicate(timeout=20)
+            _, told = process.communicate(timeout=120)
         assert process.returncode == 130
         assert b"Fatal" not in told
         assert b"Traceback" not in told
