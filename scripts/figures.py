@@ -35,10 +35,12 @@ MEANING = {
 
 
 def scores() -> str:
-    """Return the table of tasks and dev scores."""
+    """Return the table of tasks and dev scores; tasks of kind `asked` teach questions and answer nothing themselves."""
     manifest = read_pack("base").manifest
     rows = ["| task | kind | languages | metric | dev score |", "|---|---|---|---|---|"]
     for name, task in manifest.tasks.items():
+        if task.kind == "asked":
+            continue
         score = f"{task.scores['score']:.1f}" if "score" in task.scores else ""
         rows.append(f"| {name} | {task.kind} | {', '.join(task.languages)} | {task.metric} | {score} |")
     return "\n".join(rows)

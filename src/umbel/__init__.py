@@ -51,6 +51,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     compiled = compile_pack(found, backbone, precision)
     if found.manifest.branches:
         branches = BranchEngine(compiled.graph, backbone.shape, precision, threads)
+        branches.prepare()
         return Model(found, branches, backbone.embedding, backbone.tokenizer, branches)
     engine = OpenVinoEngine(compiled.graph, precision, threads)
     return Model(found, engine, backbone.embedding, backbone.tokenizer)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,14 @@ from umbel.questions import (
     Question,
     Score,
     ScoreAnswer,
+    all_checked,
 )
 from umbel.records import LabelPrediction, SpansPrediction
 from umbel.render import CONTEXT, headline, marked
 from umbel.tables import counted
-from umbel.terminal import errors, output, visible
+from umbel.terminal import count_bar, errors, output, visible
 
 if TYPE_CHECKING:
-    from umbel.encodings import Encoding
     from umbel.runtime import Model
 
 FORMS = {"--choice": 2, "--predicate": 1, "--score": 2, "--question": 1, "--types": 1}  # how many words follow
@@ -48,7 +49,7 @@ def parsed(words: Sequence[str]) -> tuple[list[str], list[Question]]:
     """Return the texts and the questions of a command line, each in order.
 
     Raises:
-        InputError: an option is unknown or lacks its words, or there is no question.
+        InputError: an option is unknown or lacks its words, or there is no question, or one is not as it should be.
     """
     texts: list[str] = []
     questions: list[Question] = []
@@ -71,7 +72,7 @@ def parsed(words: Sequence[str]) -> tuple[list[str], list[Question]]:
         questions.append(_question(name, given))
     if not questions:
         raise InputError("found no question", f"ask with one of {', '.join(FORMS)}; umbel ask --help shows examples")
-    return texts, questions
+    return texts, all_checked(questions)
 
 
 _QUOTE = 'quote what belongs together: --choice "Which team?" "billing,technical"'
@@ -101,32 +102,36 @@ def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_js
     _close(model, as_json)
 
 
-def answer(model: Model, path: Path, questions: Sequence[Extract], as_json: bool) -> None:
-    """Answer questions from a document, and show where it says so."""
-    document = read_document(path)
-    encoding = model.keep(document)
-    answers = model.ask(encoding, questions)
+def answer(model: Model, document: str, questions: Sequence[Extract], as_json: bool) -> None:
+    """Answer questions from a document, and show where it says so, and on the way how much of it is read."""
+    with count_bar("reading", "windows") as progress:
+        answers = model.ask(document, questions, progress=progress)
     if as_json:
         show(document, questions, answers, True)
     else:
-        output().print(_document_table(encoding, questions, answers))
+        output().print(_document_table(document, questions, answers))
     _close(model, as_json)
 
 
 def read_document(path: Path) -> str:
-    """Return the text of a file.
+    """Return the text of a file, or of standard input for `-`.
 
     Raises:
-        InputError: it cannot be read, is too large, or not text.
+        InputError: it cannot be read, is too large, blank, or not text.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"{path}: larger than {LARGEST >> 20} MB", "split it")
-        return path.read_text(encoding="utf-8-sig")
+        with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+            read = file.read(LARGEST + 1)
+        text = read.decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}", "name a file of text in UTF-8") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})", "convert it to UTF-8") from error
+    if len(read) > LARGEST:
+        raise InputError(f"{path}: larger than {LARGEST >> 20} MB", "split it")
+    if not text.strip():
+        raise InputError(f"{path}: it holds no text", "name a file of text in UTF-8")
+    return text
 
 
 def show(text: str, questions: Sequence[Question], answers: Sequence[Answer], as_json: bool) -> None:
@@ -170,13 +175,12 @@ def _row(text: str, found: Answer) -> tuple[Any, str]:
             return Prose(marked(text, spans) if spans else Text("none", "dim")), ""
 
 
-def _document_table(encoding: Encoding, questions: Sequence[Question], answers: Sequence[Answer]) -> Table:
+def _document_table(text: str, questions: Sequence[Question], answers: Sequence[Answer]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
     table.add_column("question", style="cyan", overflow="fold", max_width=32)
     table.add_column("answer", overflow="fold", min_width=12)
     table.add_column("probability", justify="right", no_wrap=True, min_width=11)
     table.add_column("where", style="dim", overflow="fold")
-    text = encoding.text
     for question, found in zip(questions, answers, strict=True):
         span = found.span if isinstance(found, ExtractAnswer) else None
         around = visible(text[max(span.start - CONTEXT, 0) : span.end + CONTEXT]) if span else ""

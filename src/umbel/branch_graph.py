@@ -149,10 +149,11 @@ def cut_out(graph: ov.Model | Path, wanted: Sequence[str], kept: ov.Type = ov.Ty
 
 
 class BranchEngine:
-    """Encodes windows, keeps what questions need of them, and reads branches; each graph is compiled when first used.
+    """Encodes windows, keeps what questions need of them, and reads branches.
 
-    `encode` and `keep` run one graph, so that heads read the same bits whether or not questions are asked. It costs up
-    to 8 % more than an encoder without further results (docs/log.md).
+    Each graph is compiled when it is first used, the encoder's also by `prepare`. `encode` and `keep` run one graph, so
+    that heads read the same bits whether or not questions are asked. It costs up to 8 % more than an encoder without
+    further results (docs/log.md).
     """
 
     def __init__(self, graph: ov.Model | Path, shape: EncoderShape, precision: Precision = "auto", threads: int = 0):
@@ -168,6 +169,10 @@ class BranchEngine:
                 model = cut_out(self._graph, wanted, ov.Type.bf16 if self._bfloat16 else ov.Type.f32)
                 self._engines[name] = OpenVinoEngine(model, self._precision, self._threads)
             return self._engines[name]
+
+    def prepare(self) -> None:
+        """Compile the encoder now, so that the time of the first answer does not hold it."""
+        self._engine("keep", HIDDEN, KEPT)
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
         """Return hidden states `[batch, tokens, hidden]`, as `engine.Engine` says."""

@@ -79,7 +79,7 @@ BackboneName = Annotated[str, typer.Argument(metavar="NAME", help="A name that `
 
 
 def _names(listed: str | None) -> list[str] | None:
-    return [name.strip() for name in listed.split(",") if name.strip()] if listed else None
+    return [name.strip() for name in (listed or "").split(",") if name.strip()] or None
 
 
 def _show_version(wanted: bool) -> None:

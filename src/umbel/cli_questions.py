@@ -64,7 +64,9 @@ def answer(
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="What to look up.", show_default=False)],
     document: Annotated[
         Path,
-        typer.Option("--document", "-d", metavar="F", help="A text file in UTF-8, of any length.", show_default=False),
+        typer.Option(
+            "--document", "-d", metavar="F", help="A text file in UTF-8; - for standard input.", show_default=False
+        ),
     ],
     pack: Annotated[str, PACK] = "base",
     must_answer: Annotated[
@@ -78,9 +80,12 @@ def answer(
     """
     from umbel import ask as asking
     from umbel.loading import ready_model
-    from umbel.questions import Extract
+    from umbel.questions import Extract, all_checked
 
-    asking.answer(ready_model(pack), document, [Extract(words, must_answer) for words in questions], as_json)
+    asked = [Extract(words, must_answer) for words in questions]
+    all_checked(asked)
+    text = asking.read_document(document)
+    asking.answer(ready_model(pack), text, asked, as_json)
 
 
 @questions_app.command(

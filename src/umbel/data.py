@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from umbel.errors import suggest
 from umbel.kinds.base import kind_of
-from umbel.records import Example, Task, language_of
+from umbel.records import Example, Task, label_text, language_of
 from umbel.rows import Faults, read_rows, source_rows
 from umbel.spec import DataSpec, PackSpec, TaskSpec
 
@@ -198,7 +198,7 @@ def _renamed(value: object, labels: Mapping[str, str]) -> object:
         return list(dict.fromkeys(items)) if all(isinstance(item, str) for item in items) else items
     if isinstance(value, dict):
         return {**value, "label": _renamed(value.get("label"), labels)}
-    return labels.get(str(value), value) if isinstance(value, str | int) else value
+    return labels.get(label_text(value), value) if isinstance(value, str | int) else value
 
 
 def _task(spec: TaskSpec, train: list[_Read], faults: Faults) -> Task:

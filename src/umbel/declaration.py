@@ -15,6 +15,7 @@ from typing import Any
 
 from umbel.errors import suggest
 from umbel.kinds.base import kinds
+from umbel.records import label_text
 from umbel.yamlfile import Place
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -99,10 +100,10 @@ def _labels(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
     for number, entry in enumerate(_entries(task)):
         renaming = entry.get("labels")
         for old, new in renaming.items() if isinstance(renaming, dict) else ():
-            if isinstance(new, str | int) and str(new) not in labels:
+            if isinstance(new, str | int) and label_text(new) not in labels:
                 yield (
                     (*place, "data", number, "labels", old),
-                    f"{str(new)!r} is not a label{suggest(str(new), known)}",
+                    f"{label_text(new)!r} is not a label{suggest(label_text(new), known)}",
                 )
 
 
@@ -167,4 +168,4 @@ def _entries(task: object) -> list[Mapping[str, Any]]:
 def _texts(value: object) -> Sequence[str]:
     """Return the texts of one value or a list, as far as they are texts; numbers count as labels written bare."""
     values = value if isinstance(value, list) else [value]
-    return [str(item) for item in values if isinstance(item, str | int)]
+    return [label_text(item) for item in values if isinstance(item, str | int)]

@@ -1,6 +1,6 @@
 """Encodings that are kept: a text read once, asked again and again; a cache of them bounded in bytes.
 
-Knows nothing of how texts are encoded or asked.
+A text too long for that is read anew, piece by piece, each time it is asked. Knows nothing of how texts are read.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,13 +21,37 @@ from umbel.records import Window
 Floats = NDArray[np.float32]
 
 
+AT_ONCE = 8  # windows of a long text that are read together
+MOST_HELD = 64  # windows: of 512 tokens and the default backbone they take 600 MB
+
+Progress = Callable[[int, int], None]  # how many windows are read, of how many
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What is kept of windows, made by `read` a few windows at a time whenever it is gone through, and let go again."""
+
+    windows: Sequence[Window]
+    read: Callable[[Sequence[Window]], Iterable[Kept]]
+    progress: Progress | None = None
+
+    def __iter__(self) -> Iterator[Kept]:
+        for at in range(0, len(self.windows), AT_ONCE):
+            yield from self.read(self.windows[at : at + AT_ONCE])
+            if self.progress:
+                self.progress(min(at + AT_ONCE, len(self.windows)), len(self.windows))
+
+
 @dataclass(frozen=True)
 class Encoding:
-    """What reading a text gave: its windows, and what is kept of each. Belongs to the model that made it (`maker`)."""
+    """What reading a text gave: its windows, and what is kept of each. Belongs to the model that made it (`maker`).
+
+    Of more than `MOST_HELD` windows nothing is kept: they are read whenever it is asked, in bounded memory.
+    """
 
     text: str
     windows: tuple[Window, ...]
-    kept: tuple[Kept, ...]
+    kept: tuple[Kept, ...] | Passing
     maker: str
 
     @cached_property
@@ -39,7 +64,7 @@ class Encoding:
     @property
     def nbytes(self) -> int:
         """The bytes it takes."""
-        return sum(each.nbytes for each in self.kept)
+        return 0 if isinstance(self.kept, Passing) else sum(each.nbytes for each in self.kept)
 
 
 class EncodingCache:
@@ -67,10 +92,10 @@ class EncodingCache:
             return found
 
     def put(self, encoding: Encoding) -> None:
-        """Keep an encoding, and let go of those unused for longest; one larger than the whole cache is not kept."""
+        """Keep an encoding, and let go of those unused for longest; one larger than the cache is not kept."""
         key, size = key_of(encoding.maker, encoding.text), encoding.nbytes
         with self._lock:
-            if size > self.most_bytes or key in self._kept:
+            if not size or size > self.most_bytes or key in self._kept:
                 return
             self._kept[key] = encoding
             self.nbytes += size

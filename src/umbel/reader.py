@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from umbel.brancher import Brancher
 from umbel.decide import Answer, Calibration
 from umbel.encodings import Encoding
 from umbel.extraction import Extraction, Sought
-from umbel.questions import Choice, Extract, Question, checked
+from umbel.questions import Choice, Extract, Question, all_checked
 from umbel.reading import ReadingHead, value_layers
 from umbel.readouts import logits_of
 from umbel.records import Window
@@ -48,7 +49,8 @@ class States:
 class Reader:
     """Asks a pack's branches. `encode` gives the hidden states `[tokens, hidden]` of texts' first windows.
 
-    Passages are read by the `reading` head where the pack has one, else by pointers.
+    Passages are read by the `reading` head where the pack has one, else by pointers. `languages` are those the pack was
+    trained on, if it says so.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Reader:
         embedding: Embedding,
         tokenizer: Tokenizer,
         encode: Callable[[Sequence[str]], list[Floats]],
+        languages: Sequence[str] = (),
         reading: ReadingHead | None = None,
     ) -> None:
         self.engine, self.weights, self.calibration = engine, weights, calibration
         self.embedding, self.tokenizer, self.encode = embedding, tokenizer, encode
+        self.languages = languages
         self.brancher = Brancher(tokenizer)
         self.extraction = Extraction(reading, value_layers(engine.layers), self.keep_each) if reading else None
         self._vectors: dict[str, Floats] = {}
@@ -88,15 +92,17 @@ class Reader:
 
     def with_head(self, reading: ReadingHead) -> Reader:
         """Return a reader of the same pack that reads passages with another head."""
-        return Reader(self.engine, self.weights, self.calibration, self.embedding, self.tokenizer, self.encode, reading)
+        other = copy(self)
+        other.extraction = Extraction(reading, value_layers(self.engine.layers), self.keep_each)
+        return other
 
     def ask(self, encoding: Encoding, questions: Sequence[Question], exact: bool = False) -> list[Answer]:
         """Answer questions on one text, in order; `exact` reads every option, however many, as a branch.
 
         Raises:
-            InputError: a question is not as it should be; the message names its place.
+            InputError: questions are not as they should be; the message names each fault's place.
         """
-        asked = [checked(question, f"questions[{place}].") for place, question in enumerate(questions)]
+        asked = all_checked(questions, self.languages)
         offsets = [window.offsets for window in encoding.windows]
         return [
             decide.answer(question, encoding.text, list(zip(offsets, found, strict=True)), self.calibration)

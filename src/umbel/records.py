@@ -162,6 +162,14 @@ _LATIN = re.compile(
 )
 
 
+def label_text(value: str | int) -> str:
+    """Return the label that a cell or a declaration names: numbers and truth values as they are written there.
+
+    YAML and JSON write `true` and `false`.
+    """
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def language_of(text: str) -> str:
     """Return the language that a text's letters speak for: `ja`, `ko`, `zh`, `en`, or `und` for other scripts.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from umbel.branch_graph import BranchEngine, Kept
 from umbel.decide import UNCALIBRATED, Answer
 from umbel.described import prediction_of, questions_of
-from umbel.encodings import Encoding, EncodingCache
+from umbel.encodings import MOST_HELD, Encoding, EncodingCache, Passing, Progress
 from umbel.engine import Engine
 from umbel.errors import InputError, PackError, suggest
 from umbel.gather import by_pace
@@ -114,6 +114,8 @@ class Model:
         names = self._names(tasks)
         if isinstance(texts, str):
             return self._answer([_checked(texts)], names)[0]
+        if not isinstance(texts, Iterable):
+            raise InputError(f"texts: found {type(texts).__name__}, expected a text or a list of texts")
         return self._answer([_checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)], names)
 
     def stream(self, texts: Iterable[str], tasks: Sequence[str] | None = None) -> Iterator[Result | Refused]:
@@ -128,34 +130,48 @@ class Model:
         chunks = _chunks(texts, AHEAD) if isinstance(texts, Sequence) else by_pace(texts, AHEAD)
         return (answer for some in chunks for answer in self._answer_or_refuse(some, names))
 
-    def keep(self, text: str) -> Encoding:
+    def keep(self, text: str, progress: Progress | None = None) -> Encoding:
         """Read a text once, for any number of questions; one read lately comes from the cache of encodings.
+
+        A text of more than 64 windows is read whenever it is asked instead, in bounded memory. `progress` is told of
+        windows read and of how many there are.
 
         Raises:
             InputError: it is not a string or is blank.
             PackError: the pack was not trained for questions.
         """
-        reader, maker = self._need_reader(), self._maker
-        found = self.encodings.get(maker, _checked(text))
+        self._need_reader()
+        found = self.encodings.get(self._maker, _checked(text))
         if found is None:
             (windows,) = self.tokenizer.windows_many([text])
-            began = time.perf_counter()
-            kept: dict[int, Kept] = {}
-            for length, batch in _batches([(0, part) for part in range(len(windows))], [_Reading(text, windows)]):
-                places = [part for _, part in batch]
-                kept.update(zip(places, reader.keep([windows[part] for part in places], length), strict=True))
-            found = Encoding(text, tuple(windows), tuple(kept[part] for part in range(len(windows))), maker)
+            found = self._encoding(text, windows, progress)
             with self._counting:
                 self.counters.encodings += 1
-                self.counters.windows += len(windows)
-                self.counters.seconds_encoding += time.perf_counter() - began
             self.encodings.put(found)
         return found
 
-    def ask(self, text: str | Encoding, questions: Sequence[Question], exact: bool = False) -> list[Answer]:
+    def _encoding(self, text: str, windows: Sequence[Window], progress: Progress | None = None) -> Encoding:
+        passing = Passing(windows, self._kept, progress)
+        kept = passing if len(windows) > MOST_HELD else tuple(passing)
+        return Encoding(text, tuple(windows), kept, self._maker)
+
+    def _kept(self, windows: Sequence[Window]) -> list[Kept]:
+        """Encode windows and return what is kept of each."""
+        began = time.perf_counter()
+        found: dict[int, Kept] = {}
+        for length, places in _batches(windows):
+            found.update(zip(places, self._need_reader().keep([windows[each] for each in places], length), strict=True))
+        with self._counting:
+            self.counters.windows += len(windows)
+            self.counters.seconds_encoding += time.perf_counter() - began
+        return [found[place] for place in range(len(windows))]
+
+    def ask(
+        self, text: str | Encoding, questions: Sequence[Question], exact: bool = False, progress: Progress | None = None
+    ) -> list[Answer]:
         """Answer questions on one text, in order; the text is encoded once, or not at all if it was kept.
 
-        Of a choice with very many options the likeliest are read closely; `exact` reads all.
+        Of a choice with very many options the likeliest are read closely; `exact` reads all. `progress` as in `keep`.
 
         >>> from umbel.questions import Choice, Option, Predicate
         >>> teams = Choice("Which team?", (Option("billing"), Option("technical")))
@@ -166,14 +182,16 @@ class Model:
             PackError: the pack was not trained for questions.
         """
         reader = self._need_reader()
-        encoding = self.keep(text) if isinstance(text, str) else text
+        encoding = self.keep(text, progress) if isinstance(text, str) else text
         if not isinstance(encoding, Encoding) or encoding.maker != self._maker:
             raise InputError("the encoding was made by another model", "keep the text with this one: model.keep(text)")
-        began = time.perf_counter()
+        began, encoding_before = time.perf_counter(), self.counters.seconds_encoding
         answers = reader.ask(encoding, questions, exact)
         with self._counting:
             self.counters.questions += len(questions)
             self.counters.seconds_branches += time.perf_counter() - began
+            if isinstance(encoding.kept, Passing):  # it was read meanwhile
+                self.counters.seconds_branches -= self.counters.seconds_encoding - encoding_before
         return answers
 
     def means(self, texts: Sequence[str]) -> Floats:
@@ -202,7 +220,10 @@ class Model:
             )
             head = ReadingHead(self.pack.reading())
         weights = self.pack.branches()
-        return Reader(branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden, head)
+        languages = sorted({language for task in self.tasks.values() for language in task.languages})
+        return Reader(
+            branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden, languages, head
+        )
 
     @property
     def reader(self) -> Reader:
@@ -223,15 +244,12 @@ class Model:
 
     def _first_hidden(self, texts: Sequence[str]) -> list[Floats]:
         """Return the hidden states of each text's first window `[tokens, hidden]`."""
-        readings = [
-            _Reading(text, cut[:1]) for text, cut in zip(texts, self.tokenizer.windows_many(texts), strict=True)
-        ]
+        windows = [cut[0] for cut in self.tokenizer.windows_many(texts)]
         found: dict[int, Floats] = {}
-        for length, batch in _batches([(text, 0) for text in range(len(texts))], readings):
-            windows = [readings[text].windows[0] for text, _ in batch]
-            for (text, _), window, states in zip(batch, windows, self._encode(windows, length), strict=True):
-                found[text] = states[: len(window.ids)]
-        return [found[text] for text in range(len(texts))]
+        for length, places in _batches(windows):
+            batch = self._encode([windows[place] for place in places], length)
+            found |= {place: states[: len(windows[place].ids)] for place, states in zip(places, batch, strict=True)}
+        return [found[place] for place in range(len(windows))]
 
     def _answer_or_refuse(self, texts: Sequence[str], names: Sequence[str]) -> Iterator[Result | Refused]:
         refused = {}
@@ -246,6 +264,8 @@ class Model:
     def _names(self, tasks: Sequence[str] | None) -> list[str]:
         if tasks is None:
             return list(self.tasks)
+        if isinstance(tasks, str):
+            raise InputError(f"tasks: found the text {tasks!r}, expected a list of names", f"tasks=[{tasks!r}]")
         for name in tasks:
             if name not in self.tasks:
                 raise InputError(
@@ -258,8 +278,13 @@ class Model:
         began = time.perf_counter()
         readings = [_Reading(text, cut) for text, cut in zip(texts, self.tokenizer.windows_many(texts), strict=True)]
         tokenised = time.perf_counter()
-        encoding = self._read(readings, names)
-        results = [self._result(reading, names) for reading in readings]
+        encoding, results = 0.0, []
+        keeps = any(name in self._described for name in names)
+        for group in _groups(readings, MOST_HELD) if keeps else [readings]:
+            encoding += self._read(group, names)
+            results += [self._result(reading, names) for reading in group]
+            for reading in group:
+                reading.kept = []
         total = time.perf_counter() - tokenised
         with self._counting:
             self.counters.encodings += len(readings)
@@ -273,21 +298,23 @@ class Model:
     def _read(self, readings: Sequence[_Reading], names: Sequence[str]) -> float:
         """Encode every window once, keep its logits, and return the seconds spent encoding."""
         places = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
-        described = [name for name in names if name in self._described]
+        windows = [readings[text].windows[part] for text, part in places]
         trained = [name for name in names if name not in self._described]
+        keeps = len(trained) < len(names) and len(windows) <= MOST_HELD
         for reading in readings:
             reading.logits, reading.kept = [{} for _ in reading.windows], [None for _ in reading.windows]
         seconds = 0.0
-        for length, batch in _batches(places, readings):
-            windows = [readings[text].windows[part] for text, part in batch]
+        for length, batch in _batches(windows):
             began = time.perf_counter()
-            kept = self._need_reader().keep(windows, length) if described else None
-            hidden = [each.hidden for each in kept] if kept else self._encode(windows, length)
+            chosen = [windows[place] for place in batch]
+            kept = self._need_reader().keep(chosen, length) if keeps else None
+            hidden = [each.hidden for each in kept] if kept else self._encode(chosen, length)
             seconds += time.perf_counter() - began
-            for place, (text, part) in enumerate(batch):
-                states = hidden[place][: len(windows[place].ids)]
+            for row, place in enumerate(batch):
+                text, part = places[place]
+                states = hidden[row][: len(windows[place].ids)]
                 readings[text].logits[part] = self._heads.logits(states, trained)
-                readings[text].kept[part] = kept[place] if kept else None
+                readings[text].kept[part] = kept[row] if kept else None
         return seconds
 
     def _encode(self, windows: Sequence[Window], length: int) -> Floats:
@@ -316,7 +343,11 @@ class Model:
         if not described:
             return {}
         kept = tuple(each for each in reading.kept if each)
-        encoding = Encoding(reading.text, tuple(reading.windows), kept, self._maker)
+        encoding = (
+            Encoding(reading.text, tuple(reading.windows), kept, self._maker)
+            if kept
+            else self._encoding(reading.text, reading.windows)
+        )
         asked = [question for name in described for question in self._described[name]]
         answers = iter(self._need_reader().ask(encoding, asked))
         return {
@@ -346,17 +377,26 @@ def _padded(window: Window) -> int:
     return -(-len(window.ids) // LENGTH_STEP) * LENGTH_STEP
 
 
-def _batches(
-    places: Sequence[tuple[int, int]], readings: Sequence[_Reading]
-) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Yield batches of windows of one padded length, so that an answer is the same in any batch."""
-    by_length: dict[int, list[tuple[int, int]]] = {}
-    for text, part in places:
-        by_length.setdefault(_padded(readings[text].windows[part]), []).append((text, part))
+def _batches(windows: Sequence[Window]) -> Iterator[tuple[int, list[int]]]:
+    """Yield the places of windows of one padded length, batch by batch, so that an answer is the same in any batch."""
+    by_length: dict[int, list[int]] = {}
+    for place, window in enumerate(windows):
+        by_length.setdefault(_padded(window), []).append(place)
     for length, group in sorted(by_length.items()):
         size = max(BATCH_TOKENS // length, 1)
         for at in range(0, len(group), size):
             yield length, group[at : at + size]
+
+
+def _groups(readings: Sequence[_Reading], most: int) -> Iterator[list[_Reading]]:
+    """Cut readings into groups of at most `most` windows, or one text."""
+    group: list[_Reading] = []
+    for reading in readings:
+        if group and sum(len(each.windows) for each in group) + len(reading.windows) > most:
+            yield group
+            group = []
+        group.append(reading)
+    yield group
 
 
 def _chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from umbel import declaration
 from umbel.errors import SpecError, suggest
+from umbel.records import label_text
 from umbel.yamlfile import Place, read_yaml, written
 
 
@@ -27,7 +28,7 @@ def _list(value: object) -> object:
 
 def _label(value: object) -> object:
     """Name a label by its text: `labels: [0, 1]` declares '0' and '1', as they are found in data."""
-    return str(value) if isinstance(value, int) else value
+    return label_text(value) if isinstance(value, int) else value
 
 
 Label = Annotated[str, Field(min_length=1), BeforeValidator(_label)]

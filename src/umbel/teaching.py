@@ -11,6 +11,7 @@ from umbel.ask import options_of
 from umbel.errors import InputError
 from umbel.loading import ready_model
 from umbel.pack import shipped
+from umbel.records import label_text
 from umbel.rows import Faults, read_rows
 from umbel.tables import counted
 from umbel.teach import Row, Taught, entry_for, teach
@@ -71,7 +72,7 @@ def examples_of(path: Path) -> list[Row]:
         elif not isinstance(label, str | int) or not str(label).strip():
             faults.add(path.name, f"label: found {label!r:.40}, expected a label", line)
         else:
-            rows.append(Row(text, str(label), line))
+            rows.append(Row(text, label_text(label), line))
     if not rows and not faults:
         faults.add(path.name, "holds no rows")
     if faults:

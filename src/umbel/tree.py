@@ -94,7 +94,8 @@ def rows_of(branches: Sequence[Branch], pad: int, length: int = 0) -> Rows:
     nodes = np.full_like(ids, PADDING)
     reads = []
     for row, branch in enumerate(branches):
-        parts = [branch.question, *(branch.options[place] for place in canonical(branch))]
+        order = canonical(branch)
+        parts = [branch.question, *(branch.options[place] for place in order)]
         ends = np.cumsum([len(part) for part in parts])
         used = slice(0, int(ends[-1]))
         ids[row, used] = np.concatenate(parts)
@@ -103,7 +104,7 @@ def rows_of(branches: Sequence[Branch], pad: int, length: int = 0) -> Rows:
         nodes[row, used] = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         roles[row, used] = np.where(nodes[row, used] == QUESTION, branch.role, branch.option_role)
         places = np.empty(len(parts), np.int32)
-        places[[0, *(place + 1 for place in canonical(branch))]] = ends - 1
+        places[[0, *(place + 1 for place in order)]] = ends - 1
         reads.append(places)
     return Rows(ids, positions, roles, nodes, tuple(reads))
 
@@ -119,11 +120,13 @@ def cut(branch: Branch, most: int) -> list[tuple[Branch, list[int]]]:
     Each has at least one option. The cut depends on the options alone, not on their order.
     """
     parts: list[list[int]] = [[]]
+    used = len(branch.question)
     for place in canonical(branch):
-        used = len(branch.question) + sum(len(branch.options[other]) for other in parts[-1])
         if parts[-1] and used + len(branch.options[place]) > most:
             parts.append([])
+            used = len(branch.question)
         parts[-1].append(place)
+        used += len(branch.options[place])
     return [
         (Branch(branch.question, branch.role, tuple(branch.options[p] for p in part), branch.option_role), part)
         for part in parts

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_pack import VOCABULARY, write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel import reader
+from umbel import branch_graph, encodings, reader, runtime
 from umbel.backbones.bert import BertEncoder
 from umbel.branching import branch_states
 from umbel.catalogue import load_backbone
@@ -101,12 +101,35 @@ def test_what_is_kept_of_one_text_outlives_the_reading_of_others(model):
         assert all(np.array_equal(*pair) for pair in zip(encoding.layers, copies, strict=True))
 
 
+def test_a_loaded_model_has_its_encoder_compiled(pack, monkeypatch, tmp_path):
+    """So that the first answer's time is that of encoding."""
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path))
+    loaded = umbel.load(pack.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(branch_graph, "OpenVinoEngine", None)  # nothing more can be compiled
+        assert loaded("good")["sentiment"].label in {"good", "bad"}
+
+
 def test_many_questions_encode_a_text_once(model):
     before = model.counters.encodings
     model.ask("Paris to good bad good", [Predicate("good")] * 12)
     model.ask("Paris to good bad good", [Extract("to")])
     assert model.counters.encodings == before + 1
     assert model.encodings.hits >= 1
+
+
+def test_a_text_too_long_to_keep_answers_as_if_it_were_kept(model, monkeypatch):
+    text = "good to Paris bad to " * 150  # a dozen windows of the tiny model
+    asked = [Extract("Paris"), Choice("to", (Option("good"), Option("bad"))), Mentions((Option("Paris"),))]
+    kept = model.ask(text, asked)
+    assert len(model.keep(text).kept) > encodings.AT_ONCE
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "MOST_HELD", 3)
+        fresh = runtime.Model(*(getattr(model, n) for n in ("pack", "engine", "embedding", "tokenizer", "engine")))
+        told = []
+        assert fresh.ask(text, asked, progress=lambda *done: told.append(done)) == kept
+        assert told[-1] == (len(model.keep(text).windows),) * 2
+        assert len(fresh.encodings) == 0
 
 
 def test_questions_leave_the_tasks_answers_as_they_are(model):

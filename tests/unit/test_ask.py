@@ -98,6 +98,21 @@ def test_a_document_is_read_once_for_all_questions(run, tmp_path):
         assert document.read_text()[answer["start"] : answer["end"]] == answer["answer"]
 
 
+def test_bad_questions_are_told_before_anything_is_loaded(tmp_path):
+    words = ["ask", TEXT, "--choice", "to", "good,good", "--predicate", " ", "--pack", str(tmp_path)]
+    output = CliRunner().invoke(app, words).output
+    assert "questions[0].options[1]: 'good' is already options[0]" in output
+    assert "questions[1].statement: it is blank" in output
+    assert "no shipped pack" not in output
+    output = CliRunner().invoke(app, ["answer", "-d", str(tmp_path / "none"), "Who?", "--pack", str(tmp_path)]).output
+    assert "cannot be read: No such file" in output
+
+
+def test_a_document_may_come_through_a_pipe():
+    result = CliRunner().invoke(app, ["answer", "-d", "-", "Who?", "--pack", "none"], input="   ")
+    assert "-: it holds no text" in result.output
+
+
 def test_documents_that_cannot_be_read_are_told(tmp_path):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         ask.read_document(tmp_path / "none.txt")

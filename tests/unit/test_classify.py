@@ -36,8 +36,8 @@ def test_cells_are_read():
     assert KIND.parse(MANY, ["buy", "refund", "buy"], "text") == {"buy", "refund"}
     assert KIND.parse(MANY, "buy", "text") == {"buy"}
     assert KIND.parse(MANY, [], "text") == frozenset()
-    stars = Task("stars", "text-classification", ("1", "2", "True"))
-    assert [KIND.parse(stars, cell, "text") for cell in (1, "2", True)] == ["1", "2", "True"]
+    stars = Task("stars", "text-classification", ("1", "2", "true"))
+    assert [KIND.parse(stars, cell, "text") for cell in (1, "2", True)] == ["1", "2", "true"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from tiny_pack import TASKS, write_tiny_backbone, write_tiny_pack
 from typer.testing import CliRunner, Result
 
+from umbel import cli
 from umbel.cli import app
 from umbel.errors import InputError, MissingExtraError
 from umbel.pack import Pack, TaskEntry
@@ -199,10 +200,16 @@ class TestAnalyze:
                 for text in line.split(b"\n"):
                     assert not text or json.loads(process.stdout.readline())["text"] == text.decode(), number
             process.send_signal(signal.SIGINT)  # while it waits
-            _, told = process.communicate(timeout=20)
+            _, told = process.communicate(timeout=120)
         assert process.returncode == 130
         assert b"Fatal" not in told
         assert b"Traceback" not in told
+
+
+@pytest.mark.parametrize("listed", ["", ",", " , "])
+def test_no_names_stand_for_all_tasks(listed: str) -> None:
+    assert cli._names(listed) is None
+    assert cli._names(f"a,{listed} b") == ["a", "b"]
 
 
 class TestErrors:

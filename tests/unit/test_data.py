@@ -225,3 +225,10 @@ class TestFaults:
         assert faults(tmp_path, rows, rows, task("intent", "text-classification", out_of_scope="non")) == [
             "tasks.intent.out-of-scope: 'non' is not a label of the train data; did you mean 'none'?"
         ]
+
+
+def test_truth_values_are_labels_as_they_are_written(tmp_path):
+    renamed = task("spam", "text-classification", data={"labels": {"true": "junk", "false": "fine"}})
+    rows = [{"text": "one", "spam": True, "old": False}, {"text": "two", "spam": "true", "old": "false"}]
+    found = read(tmp_path, rows, rows, renamed, task("old", "text-classification"))
+    assert [example.golds for example in found.train["train.jsonl"]] == [{"spam": "junk", "old": "false"}] * 2

@@ -166,3 +166,10 @@ def test_a_pack_of_other_weights_is_refused(folder, tmp_path, monkeypatch):
     path.write_text(path.read_text().replace(pack.manifest.backbone.sha256, "0" * 64))
     with pytest.raises(PackError, match=r"trained on .* with SHA-256 000"):
         umbel.load(pack.folder)
+
+
+def test_wrong_kinds_of_texts_and_tasks_are_told(model):
+    with pytest.raises(InputError, match="texts: found int, expected a text or a list"):
+        model(7)
+    with pytest.raises(InputError, match="tasks: found the text 'sentiment', expected a list"):
+        model("good", tasks="sentiment")

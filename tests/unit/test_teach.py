@@ -9,7 +9,7 @@ from tiny_pack import write_tiny_backbone, write_tiny_pack
 from typer.testing import CliRunner
 
 import umbel
-from umbel import teach
+from umbel import runtime, teach
 from umbel.cli import app
 from umbel.errors import InputError, UmbelError
 from umbel.pack import read_pack
@@ -158,3 +158,15 @@ def test_the_command_tells_bad_rows_and_keeps_shipped_packs(model, folder):
     assert result.exit_code == 1
     assert "label: found ''" in result.output
     assert "text: found ' '" in result.output
+
+
+def test_a_described_task_answers_long_and_many_texts_without_keeping_them_all(model, folder, monkeypatch):
+    entry = teach.entry_for(model.pack, "mood", "Which?", [("good", ""), ("bad", "")], [])
+    teach.teach(model, folder / "out", "mood", entry, [], [])
+    texts = ["good to Paris", "bad to " * 200, "Paris", "to good"]
+    taught = umbel.load(folder / "out")
+    whole = [found["mood"].probabilities for found in taught(texts)]
+    monkeypatch.setattr(runtime, "MOST_HELD", 2)
+    before = taught.counters.encodings
+    assert [found["mood"].probabilities for found in taught(texts)] == whole
+    assert taught.counters.encodings == before + len(texts)

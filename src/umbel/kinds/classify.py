@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from umbel import calibrate, metrics
 from umbel.errors import suggest
 from umbel.kinds.base import Floats, mean_of_windows
-from umbel.records import LabelPrediction, LabelsPrediction, Prediction, Task, Window
+from umbel.records import LabelPrediction, LabelsPrediction, Prediction, Task, Window, label_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,11 +45,11 @@ class TextClassification:
 
     def labels_in(self, value: object) -> Sequence[str]:
         """Return the label, or the list of labels, that a cell names; numbers and booleans are named as written."""
-        values = value if isinstance(value, list) else [value]
+        values: list[Any] = value if isinstance(value, list) else [value]
         for item in values:
-            if not isinstance(item, str | int | bool):
+            if not isinstance(item, str | int):
                 raise ValueError(f"found {item!r}, expected a label or a list of labels")
-        return [str(item) for item in values]
+        return [label_text(item) for item in values]
 
     def width(self, task: Task) -> int:
         """Return the number of labels."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from umbel import calibrate, metrics
 from umbel.errors import suggest
 from umbel.kinds.base import Floats
-from umbel.records import Prediction, Span, SpansPrediction, Task, Window
+from umbel.records import Prediction, Span, SpansPrediction, Task, Window, label_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -261,7 +261,7 @@ def _label(item: dict[str, Any]) -> str:
     label = item.get("label")
     if not isinstance(label, str | int):
         raise ValueError(f"found {label!r:.60}, expected a label")
-    return str(label)
+    return label_text(label)
 
 
 def _error(logits: Floats, golds: NDArray[Any]) -> float:
