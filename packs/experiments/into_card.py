@@ -41,8 +41,13 @@ def unseen(figures: Figures, passages: Figures) -> dict[str, dict[str, Any]]:
     return found
 
 
-def write(folder: Path, found: Mapping[str, Any]) -> None:
-    """Write the figures into a pack's manifest and card.
+def read_sets(passages: Figures) -> dict[str, Mapping[str, Any]]:
+    """Return the figures of the sets of passages that training has seen."""
+    return {name: each for name, each in passages.items() if name.startswith(TRAINED_ON)}
+
+
+def write(folder: Path, found: Mapping[str, Any], read: Mapping[str, Any]) -> None:
+    """Write the figures of unseen sets, and of passages where the pack has a reading head, into manifest and card.
 
     Raises:
         InputError: the pack has no branches.
@@ -51,7 +56,10 @@ def write(folder: Path, found: Mapping[str, Any]) -> None:
     if manifest.branches is None:
         raise InputError(f"{folder}: the pack has no branches", "train it with questions")
     branches = manifest.branches.model_copy(update={"unseen": found})
-    manifest = manifest.model_copy(update={"branches": branches})
+    reading = manifest.reading
+    if reading:
+        reading = reading.model_copy(update={"scores": {**reading.scores, "sets": dict(read)}})
+    manifest = manifest.model_copy(update={"branches": branches, "reading": reading})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card_of(manifest), encoding="utf-8")
 
@@ -61,8 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", type=Path, help="folder")
     options = parser.parse_args()
-    read = [json.loads((HERE / f"{name}.json").read_text()) for name in ("unseen", "answering")]
-    write(options.pack, unseen(*read))
+    asked, read = (json.loads((HERE / f"{name}.json").read_text()) for name in ("unseen", "answering"))
+    write(options.pack, unseen(asked, read), read_sets(read))
 
 
 if __name__ == "__main__":

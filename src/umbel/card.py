@@ -27,6 +27,10 @@ BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
 share of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
 """
+PASSAGES = """\
+Dev questions of the sets that reading was trained on, on their whole texts. `free`: the pack may say that the text
+holds no answer, which is never so here; else the likeliest words are taken.
+"""
 UNSEEN = """\
 Dev rows of sets that training has not seen, answered from instructions and descriptions alone. `cosine` takes the
 option whose vector is nearest to the text's, by the untouched backbone.
@@ -68,12 +72,26 @@ def _branches(manifest: Manifest) -> list[str]:
     """Return the section on questions asked on the spot."""
     if manifest.branches is None:
         return []
+    scores = manifest.reading.scores if manifest.reading else {}
+    reading = {"extract": {key: value for key, value in scores.items() if key != "sets"}} if scores else {}
     rows = (
         (kind, each["asked"], _number(each["score"]), _number(each.get("ece-before"), 3), _number(each.get("ece"), 3))
-        for kind, each in manifest.branches.scores.items()
+        for kind, each in (manifest.branches.scores | reading).items()
     )
     table = _table(("kind of question", "asked", "dev score", "ECE before", "ECE after"), rows)
-    return ["## Questions asked on the spot", table, BRANCHES, *_unseen(manifest.branches.unseen)]
+    passages, unseen = _passages(scores.get("sets", {})), _unseen(manifest.branches.unseen)
+    return ["## Questions asked on the spot", table, BRANCHES, *passages, *unseen]
+
+
+def _passages(sets: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return how whole texts of the sets that the reading head was trained on are read."""
+    if not sets:
+        return []
+    rows = (
+        (name, each["questions"], _number(each["exact"]), _number(each["f1"]), _number(each["ece"], 3))
+        for name, each in sets.items()
+    )
+    return ["### Passages", _table(("set", "questions", "exact", "F1", "ECE"), rows), PASSAGES]
 
 
 def _unseen(sets: Mapping[str, Mapping[str, float]]) -> list[str]:

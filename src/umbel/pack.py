@@ -246,8 +246,15 @@ def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Te
     return _changed(source, folder, change)
 
 
-def write_reading(source: Pack, folder: Path, weights: Tensors, known: Mapping[str, Any]) -> Pack:
-    """Write a copy of a pack with another reading head; no other file's bytes change, nor its card.
+def write_reading(
+    source: Pack,
+    folder: Path,
+    weights: Tensors,
+    known: Mapping[str, Any],
+    version: str,
+    card: Callable[[Manifest], str],
+) -> Pack:
+    """Write a copy of a pack with another reading head, a version and a card of its own; no other file's bytes change.
 
     `known` are the fields of `ReadingFile` beside the file itself. `folder` may be the pack's own.
 
@@ -257,7 +264,10 @@ def write_reading(source: Pack, folder: Path, weights: Tensors, known: Mapping[s
 
     def change(draft: Path) -> Manifest:
         entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
-        return source.manifest.model_copy(update={"reading": entry, "format": WITH_READING})
+        update = {"reading": entry, "format": WITH_READING, "version": version}
+        manifest = source.manifest.model_copy(update=update)
+        (draft / CARD).write_text(card(manifest), encoding="utf-8")
+        return manifest
 
     return _changed(source, folder, change)
 

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from umbel import answered, checkpoint
 from umbel.answered import Answered
 from umbel.branching import token_span
+from umbel.card import card_of
 from umbel.checkpoint import Progress
 from umbel.data import Data
 from umbel.decide import LONGEST, UNCALIBRATED
@@ -257,9 +258,16 @@ def weights_of(model: ReadingModel) -> dict[str, NDArray[np.float32]]:
 
 
 def add_reading(
-    model: Model, folder: Path, weights: dict[str, NDArray[np.float32]], data: Data, training: dict[str, Any]
+    model: Model,
+    folder: Path,
+    weights: dict[str, NDArray[np.float32]],
+    data: Data,
+    training: dict[str, Any],
+    version: str = "",
 ) -> Pack:
     """Write the model's pack with this head to `folder`, calibrated and scored on the dev rows of `data`.
+
+    The pack keeps its version unless another is given.
 
     Raises:
         CacheError: the folder cannot be written.
@@ -273,7 +281,8 @@ def add_reading(
         "scores": after | {"ece-before": before.get("ece")},
         "training": training,
     }
-    return write_reading(model.pack, folder, weights, known)
+    version = version or model.pack.manifest.version
+    return write_reading(model.pack, folder, weights, known, version, card_of)
 
 
 def _asked(model: Model, head: ReadingHead, data: Data) -> Iterable[Answered]:

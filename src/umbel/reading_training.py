@@ -60,7 +60,8 @@ def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: flo
         weights = weights_of(trainer.run(report))
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
     with spinner("calibrating on dev and writing the pack"):
-        pack = add_reading(model, folder / PACK, weights, data, training)
+        version = spec.version if spec.name == model.pack.manifest.name else ""
+        pack = add_reading(model, folder / PACK, weights, data, training, version)
     scores = pack.manifest.reading.scores if pack.manifest.reading else {}
     if "score" in scores:
         output().print(f"dev: {scores['score']:.1f} % of {scores['asked']} questions exactly right", soft_wrap=True)

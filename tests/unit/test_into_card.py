@@ -17,7 +17,7 @@ PASSAGES = {name: {"questions": 7, "exact": 20.0, "f1": 31.0, "ece": 0.2} for na
 
 def test_the_card_shows_unseen_sets_with_the_cosine_beside_them(tmp_path):
     pack = write_tiny_pack(tmp_path / "pack", write_tiny_backbone(tmp_path / "backbone"), branches=True)
-    into_card.write(pack.folder, into_card.unseen(FIGURES, PASSAGES))
+    into_card.write(pack.folder, into_card.unseen(FIGURES, PASSAGES), into_card.read_sets(PASSAGES))
     found = read_pack(pack.folder).manifest
     assert set(found.branches.unseen) == {"sst2.sentiment", "conll2003.entities", "new"}
     lines = (pack.folder / CARD).read_text().splitlines()
@@ -31,4 +31,4 @@ def test_figures_of_a_pack_are_needed(tmp_path):
         into_card.unseen({}, {})
     pack = write_tiny_pack(tmp_path / "pack", write_tiny_backbone(tmp_path / "backbone"))
     with pytest.raises(InputError, match="no branches"):
-        into_card.write(pack.folder, {})
+        into_card.write(pack.folder, {}, {})

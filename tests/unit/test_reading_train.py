@@ -147,7 +147,7 @@ def test_a_damaged_head_is_told(model, data, folder):
     add_folder = folder / "out"
     from umbel.pack import write_reading
 
-    write_reading(model.pack, add_folder, weights, {})
+    write_reading(model.pack, add_folder, weights, {}, "2", lambda manifest: "")
     with pytest.raises(PackError, match="not a reading head"):
         umbel.load(add_folder)
     (add_folder / READING).write_bytes(b"no")
