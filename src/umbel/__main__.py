@@ -2,4 +2,5 @@
 
 from umbel.cli import app
 
-app(prog_name="umbel")
+if __name__ == "__main__":  # processes that a server starts import it
+    app(prog_name="umbel")

@@ -9,6 +9,11 @@ UmbelError
 ├── DownloadError    weights could not be fetched or failed their hash; a retry may help
 ├── CacheError       the cache cannot be read or written
 ├── RetrievalError   a search index is missing, damaged, too new, of another pack, or cannot be written
+├── NotFoundError    a server does not serve a pack or index of this name
+├── AccessError      a server's key is missing or unknown, or may not do what was asked
+├── TooLargeError    a request is larger than a server takes
+├── BusyError        a server's queue is full, or a key's limit is reached; a retry helps after `retry_after` seconds
+├── UnavailableError a server is not ready, ends, or lost what was at work on the request; a retry may help
 └── MissingExtraError  an optional dependency is not installed
 """
 
@@ -26,6 +31,17 @@ class UmbelError(Exception):
     def __init__(self, message: str, hint: str = "") -> None:
         self.message, self.hint = message, hint
         super().__init__(f"{message}\n  {hint}" if hint else message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pass whole from process to process, whatever a subclass is made of."""
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[UmbelError], args: tuple[object, ...], state: dict[str, object]) -> UmbelError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class FaultsError(UmbelError):
@@ -46,7 +62,11 @@ class DataError(FaultsError):
 
 
 class InputError(UmbelError):
-    """A text, task name or option given at request time is wrong."""
+    """A text, task name or option given at request time is wrong; `field` names it where a request has fields."""
+
+    def __init__(self, message: str, hint: str = "", field: str = "") -> None:
+        self.field = field
+        super().__init__(message, hint)
 
 
 class PackError(UmbelError):
@@ -69,6 +89,38 @@ class CacheError(UmbelError):
 
 class RetrievalError(UmbelError):
     """A search index is missing, damaged, too new, of another pack, or cannot be written."""
+
+
+class NotFoundError(UmbelError):
+    """A server does not serve a pack or index of this name."""
+
+
+class AccessError(UmbelError):
+    """A server's key is missing (`known` is False) or may not do what was asked (`known` is True)."""
+
+    def __init__(self, message: str, hint: str = "", known: bool = False) -> None:
+        self.known = known
+        super().__init__(message, hint)
+
+
+class TooLargeError(UmbelError):
+    """A request is larger than a server takes."""
+
+
+class BusyError(UmbelError):
+    """A server's queue is full, or a key's limit is reached; `retry_after` says in how many seconds to try again."""
+
+    retry = True
+
+    def __init__(self, message: str, hint: str = "", retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, hint)
+
+
+class UnavailableError(UmbelError):
+    """A server is not ready, ends, or lost what was at work on the request."""
+
+    retry = True
 
 
 class MissingExtraError(UmbelError):

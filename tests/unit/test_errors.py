@@ -3,7 +3,17 @@
 import pytest
 
 from umbel import errors
-from umbel.errors import DataError, DownloadError, FaultsError, InputError, MissingExtraError, UmbelError, suggest
+from umbel.errors import (
+    BusyError,
+    DataError,
+    DownloadError,
+    FaultsError,
+    InputError,
+    MissingExtraError,
+    UmbelError,
+    UnavailableError,
+    suggest,
+)
 
 TREE = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, UmbelError)]
 
@@ -27,8 +37,8 @@ def test_every_fault_is_told():
     assert str(FaultsError("pack.yaml", ["no tasks"])) == "pack.yaml: 1 fault\n  no tasks"
 
 
-def test_only_a_download_may_be_tried_again():
-    assert {kind for kind in TREE if kind.retry} == {DownloadError}
+def test_what_may_be_tried_again():
+    assert {kind for kind in TREE if kind.retry} == {DownloadError, BusyError, UnavailableError}
 
 
 def test_a_missing_extra_names_its_command():
