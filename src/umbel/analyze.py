@@ -21,7 +21,8 @@ from umbel.tables import counted
 from umbel.terminal import RowBar, errors, visible
 
 if TYPE_CHECKING:
-    from umbel.runtime import Model, Refused
+    from umbel.records import Refused
+    from umbel.runtime import Model
 
 AHEAD = 256  # messages read, at most, before they are answered
 

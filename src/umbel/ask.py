@@ -6,7 +6,7 @@ Knows nothing of how questions are answered.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from umbel.answers import DIGITS, best, json_line
-from umbel.decide import Answer, kind_name
+from umbel.answers import json_line
+from umbel.decide import Answer
 from umbel.errors import InputError, suggest
+from umbel.inquiries import plain, title
 from umbel.prose import Prose
 from umbel.questions import (
     Choice,
@@ -150,15 +151,6 @@ def show(text: str, questions: Sequence[Question], answers: Sequence[Answer], as
     output().print(Group(Prose(Text(headline(text), "bold")), table, Text("")))
 
 
-def title(question: Question) -> str:
-    """Return a question in its own words."""
-    match question:
-        case Choice(words) | Score(words) | Predicate(words) | Extract(words):
-            return words
-        case Mentions(types):
-            return ", ".join(option.name for option in types)
-
-
 def _row(text: str, found: Answer) -> tuple[Any, str]:
     match found:
         case LabelPrediction(label=label, probability=probability):
@@ -186,32 +178,6 @@ def _document_table(text: str, questions: Sequence[Question], answers: Sequence[
         around = visible(text[max(span.start - CONTEXT, 0) : span.end + CONTEXT]) if span else ""
         table.add_row(Prose(Text(visible(title(question)))), *_row(text, found), Prose(Text(around)))
     return table
-
-
-def plain(question: Question, found: Answer) -> Mapping[str, Any]:
-    """Return a question and its answer as plain values, ready for JSON."""
-    asked = {"kind": kind_name(question), "question": title(question)}
-    match found:
-        case LabelPrediction(label=label, probability=probability, probabilities=by_name):
-            return asked | {
-                "answer": label,
-                "probability": round(probability, DIGITS),
-                "probabilities": _ranked(by_name),
-            }
-        case PredicateAnswer(holds=holds, probability=probability):
-            return asked | {"answer": holds, "probability": round(probability, DIGITS)}
-        case ScoreAnswer(score=score, level=level, probabilities=levels):
-            shown = {name: round(probability, DIGITS) for name, probability in levels.items()}
-            return asked | {"answer": level, "score": round(score, DIGITS), "probabilities": shown}
-        case ExtractAnswer(span=span, probability=probability):
-            place = {"start": span.start, "end": span.end} if span else {}
-            return asked | {"answer": span.text if span else None, **place, "probability": round(probability, DIGITS)}
-        case SpansPrediction(spans=spans):
-            return asked | {"spans": [vars(span) | {"probability": round(span.probability, DIGITS)} for span in spans]}
-
-
-def _ranked(probabilities: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(probability, DIGITS) for name, probability in best(probabilities).items()}
 
 
 def _close(model: Model, as_json: bool) -> None:

@@ -15,13 +15,13 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from umbel.answers import DIGITS, json_line
+from umbel.answers import json_line
 from umbel.errors import InputError
 from umbel.loading import ready_model
 from umbel.prose import Prose
 from umbel.render import headline
 from umbel.retrieval.documents import Documents
-from umbel.retrieval.index import By, Hit, Index
+from umbel.retrieval.index import By, Hit, Index, plain_hit
 from umbel.tables import counted
 from umbel.terminal import count_bar, errors, output, show, visible
 
@@ -109,12 +109,6 @@ def search(path: Path, queries: Sequence[str], wanted: Wanted, pack: str | None,
                 sys.stdout.buffer.write(json_line({"query": query, "hits": [plain_hit(hit) for hit in hits]}))
             else:
                 output().print(*_report(query, hits), sep="\n")
-
-
-def plain_hit(hit: Hit) -> dict[str, Any]:
-    """Return a hit as plain values, ready for JSON."""
-    numbers = {name: round(getattr(hit, name), DIGITS) for name in ("score", "cosine", "words")}
-    return vars(hit) | numbers | {"also": list(hit.also)}
 
 
 def _report(query: str, hits: Sequence[Hit]) -> Iterator[RenderableType]:

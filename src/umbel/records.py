@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umbel.errors import InputError
+
 ANY_LANGUAGE = "*"
 
 
@@ -151,6 +153,28 @@ class Result(Mapping[str, Prediction]):
 
     def __len__(self) -> int:
         return len(self.predictions)
+
+
+@dataclass
+class Counters:
+    """What a model has done since it was loaded. `encodings` counts texts, `windows` the pieces they were read in."""
+
+    encodings: int = 0
+    windows: int = 0
+    tasks: int = 0
+    seconds_tokenising: float = 0.0
+    seconds_encoding: float = 0.0
+    seconds_heads: float = 0.0
+    questions: int = 0
+    seconds_branches: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A text of a stream that could not be answered, and why."""
+
+    text: str
+    error: InputError
 
 
 UNKNOWN_LANGUAGE = "und"  # as BCP 47 has it: undetermined

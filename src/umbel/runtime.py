@@ -8,67 +8,36 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from umbel.batches import Reading, batches, groups, joined_offsets
 from umbel.branch_graph import BranchEngine, Kept
 from umbel.decide import UNCALIBRATED, Answer
 from umbel.described import prediction_of, questions_of
 from umbel.encodings import MOST_HELD, Encoding, EncodingCache, Passing, Progress
 from umbel.engine import Engine
-from umbel.errors import InputError, PackError, suggest
+from umbel.errors import InputError, PackError, UmbelError, suggest
 from umbel.gather import by_pace
 from umbel.heads import Heads
+from umbel.inquiries import Inquiry, Reply
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
 from umbel.questions import Question
-from umbel.reader import LENGTH_STEP, Reader
+from umbel.reader import Reader
 from umbel.reading import ReadingHead
-from umbel.records import Prediction, Result, Window, language_of
+from umbel.records import Counters, Prediction, Refused, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
 
 Floats = NDArray[np.float32]
 
-BATCH_TOKENS = 1024
 CACHE_BYTES = 64 * 2**20  # of kept encodings
 AHEAD = 256  # texts that a stream reads, at most, before it answers
-
-
-@dataclass
-class Counters:
-    """What a model has done since it was loaded. `encodings` counts texts, `windows` the pieces they were read in."""
-
-    encodings: int = 0
-    windows: int = 0
-    tasks: int = 0
-    seconds_tokenising: float = 0.0
-    seconds_encoding: float = 0.0
-    seconds_heads: float = 0.0
-    questions: int = 0
-    seconds_branches: float = 0.0
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A text of a stream that could not be answered, and why."""
-
-    text: str
-    error: InputError
-
-
-@dataclass
-class _Reading:
-    """One text on its way: its windows and, when encoded, each window's logits by task, and what is kept of it."""
-
-    text: str
-    windows: list[Window]
-    logits: list[dict[str, Floats]] = field(default_factory=list)
-    kept: list[Kept | None] = field(default_factory=list)
 
 
 class Model:
@@ -159,7 +128,7 @@ class Model:
         """Encode windows and return what is kept of each."""
         began = time.perf_counter()
         found: dict[int, Kept] = {}
-        for length, places in _batches(windows):
+        for length, places in batches(windows):
             found.update(zip(places, self._need_reader().keep([windows[each] for each in places], length), strict=True))
         with self._counting:
             self.counters.windows += len(windows)
@@ -193,6 +162,45 @@ class Model:
             if isinstance(encoding.kept, Passing):  # it was read meanwhile
                 self.counters.seconds_branches -= self.counters.seconds_encoding - encoding_before
         return answers
+
+    def inquire(self, inquiries: Sequence[Inquiry]) -> list[Reply | UmbelError]:
+        """Answer inquiries together, in order; one that is not as it should be gets its error, the rest are answered.
+
+        A text is encoded once, whatever number of inquiries ask about it, in a batch with the others of its length.
+        """
+        readings: dict[str, Reading] = {}
+        found: dict[int, Reply | UmbelError] = {}
+        places: dict[str, list[tuple[int, list[str]]]] = {}
+        for place, inquiry in enumerate(inquiries):
+            try:
+                places.setdefault(inquiry.text, []).append((place, self._admit(inquiry, readings)))
+            except UmbelError as error:
+                found[place] = error
+        for reading in self._read([*readings.values()], recall=True):
+            result = self._result(reading)
+            if reading.keeps:
+                self.encodings.put(self._encoding_of(reading))
+            found |= {at: self._reply(inquiries[at], names, result, reading) for at, names in places[reading.text]}
+        return [found[place] for place in range(len(inquiries))]
+
+    def _admit(self, inquiry: Inquiry, readings: dict[str, Reading]) -> list[str]:
+        """Put what an inquiry needs into `readings`, and return the names of its tasks."""
+        text, names = _checked(inquiry.text), self._names(inquiry.tasks)
+        if inquiry.questions:
+            self._need_reader()
+        reading = readings.setdefault(text, Reading(text, []))
+        reading.names = list(dict.fromkeys([*reading.names, *names]))
+        reading.keeps |= bool(inquiry.questions)
+        return names
+
+    def _reply(self, inquiry: Inquiry, names: Sequence[str], found: Result, reading: Reading) -> Reply | UmbelError:
+        result = Result(found.text, {name: found[name] for name in names}, found.language)
+        if not inquiry.questions:
+            return Reply(result)
+        try:
+            return Reply(result, tuple(self.ask(self._encoding_of(reading), inquiry.questions, inquiry.exact)))
+        except UmbelError as error:
+            return error
 
     def means(self, texts: Sequence[str]) -> Floats:
         """Return the mean hidden state of each text's first window `[texts, hidden]`: what a new head learns from.
@@ -246,7 +254,7 @@ class Model:
         """Return the hidden states of each text's first window `[tokens, hidden]`."""
         windows = [cut[0] for cut in self.tokenizer.windows_many(texts)]
         found: dict[int, Floats] = {}
-        for length, places in _batches(windows):
+        for length, places in batches(windows):
             batch = self._encode([windows[place] for place in places], length)
             found |= {place: states[: len(windows[place].ids)] for place, states in zip(places, batch, strict=True)}
         return [found[place] for place in range(len(windows))]
@@ -275,47 +283,65 @@ class Model:
         return list(dict.fromkeys(tasks))
 
     def _answer(self, texts: Sequence[str], names: Sequence[str]) -> list[Result]:
-        began = time.perf_counter()
-        readings = [_Reading(text, cut) for text, cut in zip(texts, self.tokenizer.windows_many(texts), strict=True)]
-        tokenised = time.perf_counter()
-        encoding, results = 0.0, []
-        keeps = any(name in self._described for name in names)
-        for group in _groups(readings, MOST_HELD) if keeps else [readings]:
-            encoding += self._read(group, names)
-            results += [self._result(reading, names) for reading in group]
-            for reading in group:
-                reading.kept = []
-        total = time.perf_counter() - tokenised
-        with self._counting:
-            self.counters.encodings += len(readings)
-            self.counters.windows += sum(len(reading.windows) for reading in readings)
-            self.counters.tasks += len(readings) * len(names)
-            self.counters.seconds_tokenising += tokenised - began
-            self.counters.seconds_encoding += encoding
-            self.counters.seconds_heads += total - encoding
-        return results
+        return [self._result(reading) for reading in self._read([Reading(text, list(names)) for text in texts])]
 
-    def _read(self, readings: Sequence[_Reading], names: Sequence[str]) -> float:
-        """Encode every window once, keep its logits, and return the seconds spent encoding."""
-        places = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
-        windows = [readings[text].windows[part] for text, part in places]
-        trained = [name for name in names if name not in self._described]
-        keeps = len(trained) < len(names) and len(windows) <= MOST_HELD
+    def _read(self, readings: Sequence[Reading], recall: bool = False) -> Iterator[Reading]:
+        """Encode every text once, and yield each with its logits; what is kept of it is let go of afterwards.
+
+        `recall` takes encodings that are kept already.
+        """
+        self._tokenise(readings, recall)
+        keeps = any(reading.keeps for reading in readings)
+        for group in groups(readings, MOST_HELD) if keeps else [readings]:
+            self._encode_readings(group)
+            for reading in group:
+                yield reading
+                reading.kept = []
+
+    def _tokenise(self, readings: Sequence[Reading], recall: bool) -> None:
+        began = time.perf_counter()
         for reading in readings:
-            reading.logits, reading.kept = [{} for _ in reading.windows], [None for _ in reading.windows]
-        seconds = 0.0
-        for length, batch in _batches(windows):
-            began = time.perf_counter()
-            chosen = [windows[place] for place in batch]
-            kept = self._need_reader().keep(chosen, length) if keeps else None
-            hidden = [each.hidden for each in kept] if kept else self._encode(chosen, length)
-            seconds += time.perf_counter() - began
-            for row, place in enumerate(batch):
-                text, part = places[place]
-                states = hidden[row][: len(windows[place].ids)]
-                readings[text].logits[part] = self._heads.logits(states, trained)
-                readings[text].kept[part] = kept[row] if kept else None
-        return seconds
+            reading.keeps |= any(name in self._described for name in reading.names)
+            found = self.encodings.get(self._maker, reading.text) if recall else None
+            if found and not isinstance(found.kept, Passing):
+                reading.recalled, reading.windows, reading.kept = found, list(found.windows), list(found.kept)
+        new = [reading for reading in readings if reading.recalled is None]
+        for reading, cut in zip(new, self.tokenizer.windows_many([reading.text for reading in new]), strict=True):
+            reading.windows, reading.kept = cut, [None] * len(cut)
+        with self._counting:
+            self.counters.encodings += len(new)
+            self.counters.windows += sum(len(reading.windows) for reading in new)
+            self.counters.seconds_tokenising += time.perf_counter() - began
+
+    def _encode_readings(self, readings: Sequence[Reading]) -> None:
+        """Encode the windows that are not kept already, and read the heads."""
+        began, encoding = time.perf_counter(), 0.0
+        places = [(reading, part) for reading in readings for part in range(len(reading.windows))]
+        for reading in readings:
+            reading.logits = [self._logits(kept.hidden, reading) if kept else {} for kept in reading.kept]
+        for keeps in (False, True):  # what is kept takes copies, so the others do without
+            chosen = [(each, part) for each, part in places if not each.recalled and self._held(each) == keeps]
+            windows = [reading.windows[part] for reading, part in chosen]
+            for length, batch in batches(windows):
+                started = time.perf_counter()
+                some = [windows[place] for place in batch]
+                kepts = self._need_reader().keep(some, length) if keeps else None
+                hidden = [each.hidden for each in kepts] if kepts else self._encode(some, length)
+                encoding += time.perf_counter() - started
+                for row, place in enumerate(batch):
+                    reading, part = chosen[place]
+                    reading.logits[part] = self._logits(hidden[row][: len(windows[place].ids)], reading)
+                    reading.kept[part] = kepts[row] if kepts else None
+        with self._counting:
+            self.counters.seconds_encoding += encoding
+            self.counters.seconds_heads += time.perf_counter() - began - encoding
+
+    @staticmethod
+    def _held(reading: Reading) -> bool:
+        return reading.keeps and len(reading.windows) <= MOST_HELD
+
+    def _logits(self, states: Floats, reading: Reading) -> dict[str, Floats]:
+        return self._heads.logits(states, [name for name in reading.names if name not in self._described])
 
     def _encode(self, windows: Sequence[Window], length: int) -> Floats:
         ids = np.full((len(windows), length), self.tokenizer.pad, np.int64)
@@ -324,10 +350,11 @@ class Model:
         lengths = np.array([len(window.ids) for window in windows], np.int32)
         return self.engine.encode(self.embedding.rows(ids), lengths)
 
-    def _result(self, reading: _Reading, names: Sequence[str]) -> Result:
+    def _result(self, reading: Reading) -> Result:
+        began, names = time.perf_counter(), reading.names
         language = language_of(reading.text)
         offsets = joined_offsets(reading.windows)
-        predictions = self._described_predictions(reading, names)
+        predictions = self._described_predictions(reading)
         for name in names:
             task = self.tasks[name]
             if name in predictions:
@@ -335,34 +362,29 @@ class Model:
             kind = kind_of(task.kind)
             merged = kind.merge(task, [logits[name] for logits in reading.logits], reading.windows)
             predictions[name] = kind.predict(task, merged, reading.text, offsets, language)
+        with self._counting:
+            self.counters.tasks += len(names)
+            self.counters.seconds_heads += time.perf_counter() - began
         return Result(reading.text, {name: predictions[name] for name in names}, language)
 
-    def _described_predictions(self, reading: _Reading, names: Sequence[str]) -> dict[str, Prediction]:
+    def _described_predictions(self, reading: Reading) -> dict[str, Prediction]:
         """Answer the tasks that are described, but have no head, by asking."""
-        described = [name for name in names if name in self._described]
+        described = [name for name in reading.names if name in self._described]
         if not described:
             return {}
-        kept = tuple(each for each in reading.kept if each)
-        encoding = (
-            Encoding(reading.text, tuple(reading.windows), kept, self._maker)
-            if kept
-            else self._encoding(reading.text, reading.windows)
-        )
         asked = [question for name in described for question in self._described[name]]
-        answers = iter(self._need_reader().ask(encoding, asked))
+        answers = iter(self._need_reader().ask(self._encoding_of(reading), asked))
         return {
             name: prediction_of(self.tasks[name], [next(answers) for _ in self._described[name]]) for name in described
         }
 
-
-def joined_offsets(windows: Sequence[Window]) -> NDArray[np.int32]:
-    """Return the offsets of a text's content tokens `[tokens, 2]`, each token once."""
-    if len(windows) == 1:
-        return windows[0].offsets[1:-1]
-    joined = np.zeros((windows[-1].first + len(windows[-1].ids) - 2, 2), np.int32)
-    for window in windows:
-        joined[window.first : window.first + len(window.ids) - 2] = window.offsets[1:-1]
-    return joined
+    def _encoding_of(self, reading: Reading) -> Encoding:
+        if reading.recalled:
+            return reading.recalled
+        kept = tuple(each for each in reading.kept if each)
+        if kept:
+            return Encoding(reading.text, tuple(reading.windows), kept, self._maker)
+        return self._encoding(reading.text, reading.windows)
 
 
 def _checked(text: object, where: str = "") -> str:
@@ -371,32 +393,6 @@ def _checked(text: object, where: str = "") -> str:
     if not text.strip():
         raise InputError(f"{where}the text is blank", "leave blank texts out")
     return text
-
-
-def _padded(window: Window) -> int:
-    return -(-len(window.ids) // LENGTH_STEP) * LENGTH_STEP
-
-
-def _batches(windows: Sequence[Window]) -> Iterator[tuple[int, list[int]]]:
-    """Yield the places of windows of one padded length, batch by batch, so that an answer is the same in any batch."""
-    by_length: dict[int, list[int]] = {}
-    for place, window in enumerate(windows):
-        by_length.setdefault(_padded(window), []).append(place)
-    for length, group in sorted(by_length.items()):
-        size = max(BATCH_TOKENS // length, 1)
-        for at in range(0, len(group), size):
-            yield length, group[at : at + size]
-
-
-def _groups(readings: Sequence[_Reading], most: int) -> Iterator[list[_Reading]]:
-    """Cut readings into groups of at most `most` windows, or one text."""
-    group: list[_Reading] = []
-    for reading in readings:
-        if group and sum(len(each.windows) for each in group) + len(reading.windows) > most:
-            yield group
-            group = []
-        group.append(reading)
-    yield group
 
 
 def _chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
+from umbel.answers import DIGITS
 from umbel.errors import InputError, RetrievalError, suggest
 from umbel.retrieval.encoder import Encoder, Maker, PackEncoder
 from umbel.retrieval.passages import cut
@@ -328,6 +329,12 @@ class Index:
         sources = self._store.sources()
         if source not in sources:
             raise InputError(f"no document of the index has the source {source!r}{suggest(source, sources)}")
+
+
+def plain_hit(hit: Hit) -> dict[str, Any]:
+    """Return a hit as plain values, ready for JSON."""
+    numbers = {name: round(getattr(hit, name), DIGITS) for name in ("score", "cosine", "words")}
+    return vars(hit) | numbers | {"also": list(hit.also)}
 
 
 def _scores(cosines: Floats, shares: Floats, by: By) -> Floats:
