@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. Needs Python 3.11 and a package index; all else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lowest lock clean
+.PHONY: help demo serve test check bench lowest lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -8,6 +8,7 @@ RUN := $(VENV)/bin
 PIP := $(RUN)/python -m pip --disable-pip-version-check
 # What is installed is remembered in these files: they are older than a lock or pyproject.toml that has changed.
 BASE := $(VENV)/.base
+SERVE := $(VENV)/.serve
 DEV := $(VENV)/.dev
 BENCH := $(VENV)/.bench
 LOWEST := $(VENV)/lowest
@@ -27,7 +28,11 @@ $(BASE): requirements/base.txt pyproject.toml | $(RUN)/pip
 	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEV): requirements/train.txt requirements/dev.txt $(BASE)
+$(SERVE): requirements/serve.txt $(BASE)
+	$(PIP) install -qq -r requirements/serve.txt
+	@touch $@
+
+$(DEV): requirements/train.txt requirements/dev.txt $(SERVE)
 	$(PIP) install -qq -r requirements/train.txt -r requirements/dev.txt
 	@touch $@
 
@@ -38,6 +43,9 @@ $(BENCH): requirements/bench.txt $(DEV)
 demo: $(BASE) ## set everything up and analyse the sample messages
 	$(RUN)/umbel models pull e5-small
 	$(RUN)/umbel analyze --samples
+
+serve: $(SERVE) ## serve the shipped pack over HTTP, to this machine alone
+	$(RUN)/umbel serve base
 
 test: $(DEV) ## pass all tests
 	$(RUN)/python -m pytest $(ARGS)
@@ -55,7 +63,7 @@ bench: $(BENCH) ## rerun the benchmarks; each ends with a line of JSON
 lowest: | $(RUN)/pip ## pass the unit and property tests with the oldest libraries allowed
 	rm -rf $(LOWEST)
 	$(RUN)/python -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install -qq --no-deps -r requirements/dev.txt -r requirements/train.txt
+	$(LOWEST)/bin/pip install -qq --no-deps -r requirements/serve.txt -r requirements/dev.txt -r requirements/train.txt
 	$(LOWEST)/bin/pip install -qq -r requirements/lowest.txt hatchling editables
 	$(LOWEST)/bin/pip install -qq --no-deps --no-build-isolation .
 	$(LOWEST)/bin/python -m pytest tests/unit tests/property

@@ -2,9 +2,9 @@
 
     python scripts/lock.py
 
-Each file adds to the ones before it: `train` holds what training needs beyond the base, `dev` and `bench` what the
-tests and the benchmarks need beyond both. `base` holds the build tools too, with which make installs umbel itself.
-`lowest` holds the oldest versions of the base that pyproject.toml allows.
+Each file adds to the ones before it: `serve` and `train` hold what serving and training need beyond the base, `dev` and
+`bench` what the tests and the benchmarks need beyond them. `base` holds the build tools too, with which make installs
+umbel itself. `lowest` holds the oldest versions of the base that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("base", "train", "dev", "bench")
+LOCKS = ("base", "serve", "train", "dev", "bench")
 BUILD = ("hatchling", "editables")
 
 

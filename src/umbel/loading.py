@@ -34,6 +34,22 @@ def ready_model(name: str | Path) -> Model:
         return load(pack.folder)
 
 
+def prepare(name: str | Path) -> None:
+    """Fetch and compile what a pack needs, so that other processes find it in the cache.
+
+    Raises:
+        UmbelError: as `umbel.load` raises them.
+    """
+    from umbel.compile import is_compiled
+    from umbel.pack import read_pack
+
+    pack = read_pack(name)
+    if is_compiled(pack):
+        _fetched(_named_by(pack))
+    else:
+        ready_model(name)
+
+
 def ready_backbone(name: str | Path) -> Backbone:
     """Load a backbone as `catalogue.load_backbone` does.
 

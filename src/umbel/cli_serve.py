@@ -1,0 +1,102 @@
+"""The commands of the server; like `cli`, thin functions without logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+serve_app = typer.Typer()
+
+
+def _examples(*lines: str) -> str:
+    return "\n\n".join(["Examples:", *(f"- `{line}`" for line in lines)])
+
+
+@serve_app.command(
+    rich_help_panel="Use packs",
+    epilog=_examples(
+        "umbel serve base",
+        "umbel serve base mine=runs/messages/pack --port 9000 --workers 2",
+        "umbel serve base --index docs=docs.index",
+    ),
+)
+def serve(
+    packs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PACK...",
+            help="Shipped packs by name, and folders; NAME=FOLDER gives one another name. The first is the default.",
+            show_default=False,
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; beyond this machine only with --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, metavar="N", help="Processes that hold the packs; 0: the server's own.")
+    ] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Threads of each worker; 0: the processors, shared out.")
+    ] = 0,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Serve a search index; may be repeated.", show_default=False),
+    ] = None,
+    taught: Annotated[Path, typer.Option(metavar="FOLDER", help="Where packs taught over HTTP are written.")] = Path(
+        "taught"
+    ),
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help="Let pages of this site call; may be repeated.", show_default=False),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Answer to this name, too, without keys; may be repeated.", show_default=False
+        ),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option(min=1, metavar="TOKENS", help="Tokens that may wait; more are told to come again.")
+    ] = 24 * 1024,
+    budget: Annotated[
+        float, typer.Option(min=0, metavar="MS", help="A text that waited longer goes first, whatever its length.")
+    ] = 50.0,
+    max_body: Annotated[int, typer.Option(min=1, metavar="KB", help="The largest body that is taken.")] = 4096,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="S", help="How long a request may take.")] = 60.0,
+    drain: Annotated[
+        float, typer.Option(min=0, metavar="S", help="How long to finish what was taken, when told to end.")
+    ] = 20.0,
+    log_format: Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")] = "text",
+    log_texts: Annotated[bool, typer.Option("--log-texts", help="Log the bodies of requests, too.")] = False,
+) -> None:
+    """Serve packs over HTTP until Ctrl-C or SIGTERM: native routes under /v1, described at /openapi.json.
+
+    Texts of all callers are read in batches, each text once. Listens on this machine alone unless told otherwise.
+    Needs the extra `serve`.
+    """
+    from umbel import serving
+    from umbel.scheduler import Limits
+    from umbel.server.settings import Settings
+
+    serving.serve(
+        packs,
+        Settings(
+            host=host,
+            port=port,
+            workers=workers,
+            threads=threads,
+            indexes=serving.named(index or [], "--index"),
+            taught=taught,
+            cors=tuple(cors or ()),
+            hosts=tuple(allow_host or ()),
+            body_bytes=1024 * max_body,
+            request_seconds=timeout,
+            drain_seconds=drain,
+            limits=Limits(queue_work=queue, budget=budget / 1000),
+            log_format=log_format,
+            log_texts=log_texts,
+        ),
+    )

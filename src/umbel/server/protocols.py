@@ -1,0 +1,34 @@
+"""The protocols that the server speaks, and what each brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from umbel.server.faults import ErrorShape, native_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastapi import APIRouter
+
+    from umbel.server.service import Service
+
+PROTOCOLS = ("native", "metrics")  # modules of this package, in the order of their routes
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Routes, the form of their errors, and the beginnings of paths that need no key."""
+
+    router: APIRouter
+    error: ErrorShape = native_error
+    public: tuple[str, ...] = ()
+
+
+def protocols(service: Service, names: Sequence[str] = PROTOCOLS) -> list[Protocol]:
+    """Return what each module's `protocol(service)` brings."""
+    found = [import_module(f"umbel.server.{name}").protocol(service) for name in names]
+    assert all(isinstance(each, Protocol) for each in found)
+    return found

@@ -1,0 +1,79 @@
+"""Runs `umbel serve`: names of packs and indexes, what is fetched or compiled first, and a line when all is there.
+
+Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from umbel.errors import InputError, MissingExtraError
+from umbel.loading import prepare
+from umbel.pack import read_pack
+from umbel.terminal import errors
+
+if TYPE_CHECKING:
+    from umbel.server.settings import Settings
+
+NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")  # the extra `serve`
+
+
+def serve(packs: Sequence[str], settings: Settings) -> None:
+    """Serve packs until told to end.
+
+    Raises:
+        MissingExtraError: the extra is not installed.
+        UmbelError: a pack cannot be loaded, or the address cannot be had.
+    """
+    for package in NEEDED:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "serve")
+    from umbel.server import logs, running
+
+    sources = sources_of(packs)
+    for source in sources.values():
+        prepare(source)
+    logs.set_up(settings.log_format, min(logging.getLogger().level, logging.INFO))
+
+    def told(address: str) -> None:
+        errors().print(f"{', '.join(sources)} served at {address} (Ctrl-C ends it)", soft_wrap=True)
+
+    running.run(sources, settings, told)
+
+
+def sources_of(packs: Sequence[str]) -> dict[str, str | Path]:
+    """Return packs by the names under which they are served: NAME=FOLDER, or a pack's own name.
+
+    Raises:
+        InputError: two have one name.
+        PackError: one is missing or damaged.
+    """
+    found: dict[str, str | Path] = {}
+    for given in packs:
+        name, equals, source = given.partition("=")
+        name, source = (name, source) if equals else (read_pack(given).manifest.name, given)
+        if name in found:
+            raise InputError(f"two packs are called {name}", f"give one another name: OTHER={source}")
+        found[name] = source
+    return found
+
+
+def named(listed: Sequence[str], option: str) -> dict[str, Path]:
+    """Return files written NAME=FILE.
+
+    Raises:
+        InputError: one is written in another way, or is not there.
+    """
+    found: Mapping[str, Path] = {}
+    for each in listed:
+        name, equals, path = each.partition("=")
+        if not name or not equals:
+            raise InputError(f"{option}: found {each!r}, expected NAME=FILE")
+        if not Path(path).is_file():
+            raise InputError(f"{option}: {path} is not there", "make it with umbel index")
+        found = {**found, name: Path(path)}
+    return dict(found)
