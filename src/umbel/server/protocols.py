@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from umbel.server.service import Service
 
-PROTOCOLS = ("native", "metrics")  # modules of this package, in the order of their routes
+PROTOCOLS = ("native", "openai", "metrics")  # modules of this package, in the order of their routes
 
 
 @dataclass(frozen=True)
