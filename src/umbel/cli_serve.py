@@ -8,6 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 serve_app = typer.Typer()
+keys_app = typer.Typer(help="Make, list and remove the keys of a server.", no_args_is_help=True)
+serve_app.add_typer(keys_app, name="keys", rich_help_panel="Use packs")
+
+KeysFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of keys; it holds their hashes alone.")]
+KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, for the log.")]
 
 
 def _examples(*lines: str) -> str:
@@ -44,6 +49,10 @@ def serve(
     index: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="Serve a search index; may be repeated.", show_default=False),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Answer only who has a key; `umbel keys` makes them.", show_default=False),
     ] = None,
     taught: Annotated[Path, typer.Option(metavar="FOLDER", help="Where packs taught over HTTP are written.")] = Path(
         "taught"
@@ -88,6 +97,7 @@ def serve(
             port=port,
             workers=workers,
             threads=threads,
+            keys=keys,
             indexes=serving.named(index or [], "--index"),
             taught=taught,
             cors=tuple(cors or ()),
@@ -100,3 +110,40 @@ def serve(
             log_texts=log_texts,
         ),
     )
+
+
+@keys_app.command("add", epilog=_examples("umbel keys add keys.json shop --per-minute 600"))
+def keys_add(
+    file: KeysFile,
+    name: KeyName,
+    role: Annotated[
+        Literal["use", "admin"], typer.Option(help="`admin` may teach, load and remove packs, too.")
+    ] = "use",
+    per_minute: Annotated[int, typer.Option(min=0, metavar="N", help="Requests a minute; 0: any number.")] = 0,
+    tokens_per_day: Annotated[int, typer.Option(min=0, metavar="N", help="Tokens a day; 0: any number.")] = 0,
+) -> None:
+    """Make a key and print it, this once; a running server knows it a moment later."""
+    from umbel.server.keys import add_key
+    from umbel.terminal import output
+
+    output().print(add_key(file, name, role, per_minute, tokens_per_day), soft_wrap=True, markup=False)
+
+
+@keys_app.command("list", epilog=_examples("umbel keys list keys.json"))
+def keys_list(file: KeysFile, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List keys: name, role, limits, and when each was made."""
+    from umbel import serving, terminal
+    from umbel.server.keys import read_keys
+
+    entries = read_keys(file)
+    terminal.show([entry.model_dump(exclude={"sha256"}) for entry in entries], serving.keys_table(entries), as_json)
+
+
+@keys_app.command("remove", epilog=_examples("umbel keys remove keys.json shop"))
+def keys_remove(file: KeysFile, name: KeyName) -> None:
+    """Remove a key; a running server knows it no more a moment later."""
+    from umbel.server.keys import remove_key
+    from umbel.terminal import output
+
+    remove_key(file, name)
+    output().print(f"{name}: removed")

@@ -11,12 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
+from rich.table import Table
+
 from umbel.errors import InputError, MissingExtraError
 from umbel.loading import prepare
 from umbel.pack import read_pack
 from umbel.terminal import errors
 
 if TYPE_CHECKING:
+    from umbel.server.keys import KeyEntry
     from umbel.server.settings import Settings
 
 NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")  # the extra `serve`
@@ -60,6 +64,17 @@ def sources_of(packs: Sequence[str]) -> dict[str, str | Path]:
             raise InputError(f"two packs are called {name}", f"give one another name: OTHER={source}")
         found[name] = source
     return found
+
+
+def keys_table(entries: Sequence[KeyEntry]) -> Table:
+    """Return a table of keys."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
+    for title in ("name", "role", "requests a minute", "tokens a day", "made"):
+        table.add_column(title)
+    for entry in entries:
+        limits = (f"{limit:,}" if limit else "any" for limit in (entry.per_minute, entry.tokens_per_day))
+        table.add_row(entry.name, entry.role, *limits, entry.created)
+    return table
 
 
 def named(listed: Sequence[str], option: str) -> dict[str, Path]:

@@ -6,7 +6,7 @@ reader's own machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from umbel.errors import AccessError
 from umbel.server.settings import LOOPBACK
 
 Role = Literal["use", "admin"]
-Headers = dict[bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Caller:
 class Access(Protocol):
     """Lets callers in."""
 
-    def admit(self, headers: Headers) -> Caller:
-        """Return who asks.
+    def admit(self, scope: Mapping[str, Any]) -> Caller:
+        """Return who asks, by the request's ASGI scope.
 
         Raises:
             AccessError: they may not.
@@ -46,12 +45,13 @@ class Open:
         self._hosts = {*LOOPBACK, *hosts}
         self._cors = set(cors)
 
-    def admit(self, headers: Headers) -> Caller:
+    def admit(self, scope: Mapping[str, Any]) -> Caller:
         """Return the nameless caller.
 
         Raises:
             AccessError: the request is for another name, or comes from another site's page.
         """
+        headers = dict(scope["headers"])
         host = _name(f"//{headers.get(b'host', b'').decode('latin-1')}")
         if host not in self._hosts:
             raise AccessError(

@@ -103,7 +103,7 @@ class Guard:
     async def _admitted(self, scope: Scope, headers: dict[bytes, bytes], receive: Any, answer: _Answer) -> None:
         seen = answer.seen
         if not seen.path.startswith(self._public):
-            seen.caller = self.access.admit(headers)
+            seen.caller = self.access.admit(scope)
         charge.set(seen.caller.charge)
         body = seen.body = await self._body(headers, receive)
         seen.received = len(body)

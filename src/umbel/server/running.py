@@ -15,6 +15,7 @@ import uvloop
 
 from umbel.errors import InputError
 from umbel.server.app import create_app
+from umbel.server.keys import Keyed
 from umbel.server.logs import RequestLog
 from umbel.server.metrics import Metrics
 from umbel.server.service import Service
@@ -44,7 +45,8 @@ async def serve(packs: Mapping[str, str | Path], settings: Settings, told: Calla
     crew = Processes(settings.workers, settings.threads) if settings.workers else Threads(settings.threads)
     service = Service(crew, settings.limits, metrics, settings.taught, settings.indexes)
     metrics.watch(service)
-    app = create_app(service, settings, recorders=[metrics, RequestLog(settings.log_texts)])
+    access = Keyed(settings.keys) if settings.keys else None
+    app = create_app(service, settings, access, [metrics, RequestLog(settings.log_texts)])
     server = _Server(_config(app, settings))
     ending = asyncio.Event()
     with _signals(ending, server):
