@@ -98,14 +98,19 @@ def transformers_rival(threads: int) -> Prepare:
 
 
 def models_rival(threads: int, count: str) -> Prepare:
-    """Answer with separately fine-tuned transformers models in fp32, one for each task, one of six for tokens."""
+    """Answer with separately fine-tuned transformers models."""
+    return encoder(models_encode(threads, int(count)))
+
+
+def models_encode(threads: int, count: int) -> Encode:
+    """Return separately fine-tuned transformers models in fp32, one for each task, one of six for tokens."""
     import torch
     from transformers import BertForSequenceClassification, BertForTokenClassification
 
     torch.set_num_threads(threads)
     tensors = backbone().all_tensors()
     models = []
-    for number in range(int(count)):
+    for number in range(count):
         torch.manual_seed(number)
         form = BertForTokenClassification if number % 6 == 5 else BertForSequenceClassification
         model = form(bert_config(num_labels=10))
@@ -120,7 +125,7 @@ def models_rival(threads: int, count: str) -> Prepare:
             probabilities = model(input_ids=ids, attention_mask=mask).logits.softmax(-1)
         return probabilities
 
-    return encoder(_in_torch(answer))
+    return _in_torch(answer)
 
 
 def bert_config(attention: str = "sdpa", **more: Any) -> Any:

@@ -69,7 +69,10 @@ def serve(
     ] = None,
     queue: Annotated[
         int, typer.Option(min=1, metavar="TOKENS", help="Tokens that may wait; more are told to come again.")
-    ] = 24 * 1024,
+    ] = 64 * 1024,
+    max_wait: Annotated[
+        float, typer.Option(min=0, metavar="S", help="How long what waits may take, at the pace of late.")
+    ] = 2.0,
     budget: Annotated[
         float, typer.Option(min=0, metavar="MS", help="A text that waited longer goes first, whatever its length.")
     ] = 50.0,
@@ -105,7 +108,7 @@ def serve(
             body_bytes=1024 * max_body,
             request_seconds=timeout,
             drain_seconds=drain,
-            limits=Limits(queue_work=queue, budget=budget / 1000),
+            limits=Limits(queue_work=queue, queue_seconds=max_wait, budget=budget / 1000),
             log_format=log_format,
             log_texts=log_texts,
         ),

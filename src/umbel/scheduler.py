@@ -33,11 +33,12 @@ LONGEST_RETRY = 60.0  # seconds
 class Limits:
     """How much is waited for, and how batches are cut.
 
-    `queue_work` is the work that may wait, `request_work` that of one call; `batch_work` ends a batch; a job that
-    waited `budget` seconds heads the next one.
+    `queue_work` is the work that may wait, and `queue_seconds` how long it may take at the pace of late; `request_work`
+    is that of one call; `batch_work` ends a batch; a job that waited `budget` seconds heads the next one.
     """
 
-    queue_work: int = 24 * 1024
+    queue_work: int = 64 * 1024
+    queue_seconds: float = 2.0
     request_work: int = 256 * 1024
     batch_work: int = 1024
     budget: float = 0.05
@@ -182,7 +183,8 @@ class Scheduler:
             self._watcher.rejected("large")
             found = f"the request is about {work} tokens of work, expected at most {self.limits.request_work}"
             raise TooLargeError(found, "split it")
-        if self._work and self._work + work > self.limits.queue_work:
+        most = min(self.limits.queue_work, self.limits.queue_seconds * self._pace)
+        if self._work and self._work + work > most:
             self._watcher.rejected("full")
             wait = min(max(math.ceil(self._work / self._pace), 1), LONGEST_RETRY)
             raise BusyError("the queue is full", f"try again in {wait:.0f} s", wait)

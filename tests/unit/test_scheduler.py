@@ -137,6 +137,23 @@ def test_a_full_queue_says_when_to_come_again_and_takes_all_of_a_call_or_none() 
     asyncio.run(main())
 
 
+def test_the_queue_is_bounded_in_seconds_too_at_the_pace_of_late() -> None:
+    async def main() -> None:
+        lane = Lane()
+        scheduler = Scheduler(lane, Limits(queue_work=10_000, queue_seconds=2))
+        scheduler._pace = 10.0  # of work a second
+        first = await occupied(lane, scheduler)
+        second = asyncio.ensure_future(scheduler.submit([job("second", work=15)]))
+        await turns()
+        with pytest.raises(BusyError) as raised:
+            await scheduler.submit([job("third", work=6)])
+        assert raised.value.retry_after == 2
+        lane.gate.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(main())
+
+
 def test_one_large_call_is_taken_by_an_empty_queue_but_none_beyond_the_bound() -> None:
     async def main() -> None:
         scheduler = Scheduler(Lane(opened=True), Limits(queue_work=20, request_work=100))

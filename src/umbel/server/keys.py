@@ -213,9 +213,9 @@ def key_of(scope: Mapping[str, Any]) -> str:
     headers = dict(scope["headers"])
     scheme, _, bearer = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     if scheme.lower() == "bearer":
-        return bearer.strip()
+        return str(bearer.strip())
     for name in HEADERS:
         if name in headers:
-            return str(headers[name], "latin-1")
+            return bytes(headers[name]).decode("latin-1")
     query = scope.get("query_string", b"")
     return parse_qs(query.decode("latin-1")).get("key", [""])[0] if b"key=" in query else ""
