@@ -106,6 +106,7 @@ def serve(
             cors=tuple(cors or ()),
             hosts=tuple(allow_host or ()),
             body_bytes=1024 * max_body,
+            body_seconds=min(timeout, 20.0),
             request_seconds=timeout,
             drain_seconds=drain,
             limits=Limits(queue_work=queue, queue_seconds=max_wait, budget=budget / 1000),

@@ -15,9 +15,11 @@ from umbel.errors import UmbelError
 from umbel.server.access import Access, Open
 from umbel.server.faults import fault_of
 from umbel.server.guard import Guard, Recorder
+from umbel.server.metrics import Metrics
 from umbel.server.protocols import PROTOCOLS, protocols
 from umbel.server.service import Service
 from umbel.server.settings import Settings
+from umbel.workers import Threads
 
 EXPOSED = ("x-request-id", "retry-after")
 ABOUT = """\
@@ -50,6 +52,13 @@ def create_app(
         return guard
     headers = ["authorization", "content-type", "x-request-id"]
     return CORSMiddleware(guard, settings.cors, allow_methods=["*"], allow_headers=headers, expose_headers=EXPOSED)
+
+
+def described(names: Sequence[str] = PROTOCOLS) -> dict[str, Any]:
+    """Return the description of all routes, as /openapi.json gives it, without serving anything."""
+    service = Service(Threads(), meter=Metrics())
+    found: dict[str, Any] = create_app(service, names=names).app.openapi()
+    return found
 
 
 class _Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from umbel.errors import (
     AccessError,
     BusyError,
+    CacheError,
     InputError,
     MissingExtraError,
     NotFoundError,
@@ -41,6 +43,8 @@ class Fault:
 ErrorShape = Callable[[Fault, str], Mapping[str, Any]]
 """Turns a fault and the request's id into a protocol's own JSON."""
 
+FORM = re.compile(r"constrained|\[|^(str|int|[A-Z]\w+)$")  # as pydantic calls the members of a union
+
 STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (
     (InputError, 422, "invalid"),
     (NotFoundError, 404, "not_found"),
@@ -49,6 +53,7 @@ STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (
     (UnavailableError, 503, "unavailable"),
     (PackError, 422, "pack"),
     (RetrievalError, 422, "index"),
+    (CacheError, 507, "storage"),
     (MissingExtraError, 501, "missing_extra"),
 )
 
@@ -105,8 +110,10 @@ def _of_validation(error: RequestValidationError) -> Fault:
 
 
 def _path(parts: Any) -> str:
-    """Return `questions[0].options` for its parts."""
+    """Return `questions[0].options` for its parts, without those that name a form which a field may have."""
     path = ""
     for part in parts:
+        if isinstance(part, str) and FORM.search(part):
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     return path

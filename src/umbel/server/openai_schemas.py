@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,8 @@ from umbel.server import schemas
 from umbel.server.routing import REASONS
 
 MOST_INPUTS, MOST_DECISIONS = 2048, 64
+Each = TypeVar("Each")
+Some = Annotated[list[Each], Field(min_length=1, max_length=MOST_INPUTS)]
 
 
 class OpenAIErrorBody(BaseModel):
@@ -51,7 +53,7 @@ class ModerationRequest(Given):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"input": "You are a fool"}]})
 
-    input: schemas.Text | Annotated[list[schemas.Text] | list[TextPart], Field(min_length=1, max_length=MOST_INPUTS)]
+    input: schemas.Text | Some[schemas.Text] | Some[TextPart]
     model: str | None = None
 
 
@@ -60,7 +62,7 @@ class EmbeddingRequest(Given):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "base", "input": ["How do I get a refund?"]}]})
 
-    input: schemas.Text | Annotated[list[schemas.Text], Field(min_length=1, max_length=MOST_INPUTS)]
+    input: schemas.Text | Some[schemas.Text]
     model: str
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1, description="Only the pack's own number.")
