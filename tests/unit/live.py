@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +59,20 @@ class Live:
 
 
 @contextmanager
-def live_server(folder: Path, *arguments: str | Path, environment: dict[str, str] | None = None) -> Iterator[Live]:
-    """Run `umbel serve` with these arguments in `folder`; give it when it is ready."""
+def live_server(
+    folder: Path,
+    *arguments: str | Path,
+    environment: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Iterator[Live]:
+    """Run `umbel serve` with these arguments in `folder`; give it when it is ready. `before` runs in its process."""
     log = folder / "server.log"
     found = os.environ | {"PYTHONPATH": str(Path(umbel.__file__).parents[1])} | (environment or {})
     command = [sys.executable, "-m", "umbel", "serve", *map(str, arguments), "--port", "0"]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, env=found, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=file, stderr=file, env=found, start_new_session=True, preexec_fn=before
+        )
     try:
         until = time.monotonic() + SECONDS
         while not (said := SAID.search(log.read_text("utf-8"))):
