@@ -6,13 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from umbel.records import (
     LabelPrediction,
     LabelsPrediction,
     Prediction,
     Result,
     ScorePrediction,
+    Span,
     SpansPrediction,
+    VectorPrediction,
 )
 
 DIGITS = 6  # more would suggest a precision that no probability has
@@ -47,6 +51,20 @@ def plain_answer(prediction: Prediction, most: int | None = None) -> dict[str, A
     if isinstance(prediction, SpansPrediction):
         return {"spans": [vars(span) | {"probability": round(span.probability, DIGITS)} for span in prediction]}
     return {"vector": [round(number, DIGITS) for number in prediction.vector.tolist()]}
+
+
+def prediction_from(plain: Mapping[str, Any]) -> Prediction:
+    """Return the prediction that `plain_answer` made these values of, to as many digits."""
+    if "labels" in plain:
+        return LabelsPrediction(tuple(plain["labels"]), plain["probabilities"])
+    if "label" in plain:
+        flags = (bool(plain.get("abstained")), bool(plain.get("out_of_scope")))
+        return LabelPrediction(plain["label"], plain["probability"], plain["probabilities"], *flags)
+    if "spans" in plain:
+        return SpansPrediction(tuple(Span(**span) for span in plain["spans"]))
+    if "vector" in plain:
+        return VectorPrediction(np.array(plain["vector"], np.float32))
+    return ScorePrediction(plain["score"])
 
 
 def _ranked(probabilities: Mapping[str, float], most: int | None) -> dict[str, dict[str, float]]:

@@ -22,7 +22,7 @@ from umbel.questions import (
     Score,
     ScoreAnswer,
 )
-from umbel.records import LabelPrediction, Result, SpansPrediction
+from umbel.records import LabelPrediction, Result, Span, SpansPrediction
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,39 @@ def plain(question: Question, found: Answer) -> Mapping[str, Any]:
 
 def _ranked(probabilities: Mapping[str, float]) -> dict[str, float]:
     return {name: round(probability, DIGITS) for name, probability in best(probabilities).items()}
+
+
+def asked(question: Question) -> dict[str, Any]:
+    """Return a question as plain values, as the server's /v1/ask takes it."""
+    kind = {"kind": kind_name(question)}
+    match question:
+        case Choice(words, options):
+            return kind | {"question": words, "options": [vars(option) for option in options]}
+        case Score(words, levels):
+            return kind | {"question": words, "levels": [vars(level) for level in levels]}
+        case Predicate(words):
+            return kind | {"statement": words}
+        case Extract(words, must_answer):
+            return kind | {"question": words, "must_answer": must_answer}
+        case Mentions(types, overlapping):
+            return kind | {"types": [vars(each) for each in types], "overlapping": overlapping}
+
+
+def answer_from(question: Question, plain: Mapping[str, Any], text: str) -> Answer:
+    """Return the answer on a text that `plain` made these values of, to as many digits."""
+    match question:
+        case Choice():
+            return LabelPrediction(plain["answer"], plain["probability"], plain["probabilities"])
+        case Score():
+            return ScoreAnswer(plain["score"], plain["answer"], plain["probabilities"])
+        case Predicate():
+            return PredicateAnswer(plain["answer"], plain["probability"])
+        case Extract():
+            if plain["answer"] is None:
+                return ExtractAnswer(None, plain["probability"])
+            start, end = plain["start"], plain["end"]
+            return ExtractAnswer(
+                Span(start, end, "answer", text[start:end], plain["probability"]), plain["probability"]
+            )
+        case Mentions():
+            return SpansPrediction(tuple(Span(**span) for span in plain["spans"]))

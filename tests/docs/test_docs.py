@@ -44,7 +44,7 @@ def test_commands_and_options_in_documents_exist(where, line):
         assert f"`{option}`" in section, f"{where.name}: {name} has no {option}"
 
 
-@pytest.mark.parametrize("script", ["reference.py", "figures.py"])
+@pytest.mark.parametrize("script", ["reference.py", "http_reference.py", "figures.py"])
 def test_generated_parts_are_up_to_date(script):
     done = subprocess.run([sys.executable, ROOT / "scripts" / script, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

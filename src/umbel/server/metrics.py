@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import Response
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STAGES = ("tokenising", "encoding", "heads", "branches")
+GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
+    "umbel_queue_jobs": ("Jobs that wait.", lambda service: service.scheduler.waiting),
+    "umbel_queue_tokens": ("Tokens of work that wait.", lambda service: service.scheduler.waiting_work),
+    "umbel_batches_running": ("Batches at work.", lambda service: service.scheduler.running),
+    "umbel_packs": ("Packs that are served.", lambda service: len(service.packs)),
+    "umbel_worker_restarts": ("Workers that died and were started again.", lambda service: service.crew.restarts),
+}
 
 
 class Metrics:
@@ -26,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
 
         def counter(name: str, about: str, *labels: str) -> Counter:
             return Counter(name, about, labels, registry=self.registry)
@@ -49,17 +58,13 @@ class Metrics:
         self._hits = counter("umbel_cache_hits", "Encodings that were found kept.", "pack")
         self._stages = counter("umbel_stage_seconds", "Seconds of work, by stage.", "stage")
 
+        for name, (about, _) in GAUGES.items():
+            self._gauges[name] = Gauge(name, about, registry=self.registry)
+
     def watch(self, service: Service) -> None:
         """Show the state of a service's queue and workers."""
-        gauges = {
-            "umbel_queue_jobs": ("Jobs that wait.", lambda: service.scheduler.waiting),
-            "umbel_queue_tokens": ("Tokens of work that wait.", lambda: service.scheduler.waiting_work),
-            "umbel_batches_running": ("Batches at work.", lambda: service.scheduler.running),
-            "umbel_packs": ("Packs that are served.", lambda: len(service.packs)),
-            "umbel_worker_restarts": ("Workers that died and were started again.", lambda: service.crew.restarts),
-        }
-        for name, (about, value) in gauges.items():
-            Gauge(name, about, registry=self.registry).set_function(value)
+        for name, (_, value) in GAUGES.items():
+            self._gauges[name].set_function(partial(value, service))
 
     def request(self, seen: Seen, route: str, seconds: float) -> None:
         """Count a request that ended."""
