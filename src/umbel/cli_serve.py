@@ -83,6 +83,9 @@ def serve(
     ] = 20.0,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")] = "text",
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Log the bodies of requests, too.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Send OpenTelemetry traces, to OTEL_EXPORTER_OTLP_ENDPOINT.")
+    ] = False,
 ) -> None:
     """Serve packs over HTTP until Ctrl-C or SIGTERM: native routes under /v1, described at /openapi.json.
 
@@ -112,6 +115,7 @@ def serve(
             limits=Limits(queue_work=queue, queue_seconds=max_wait, budget=budget / 1000),
             log_format=log_format,
             log_texts=log_texts,
+            trace=trace,
         ),
     )
 

@@ -19,6 +19,7 @@ from umbel.server.metrics import Metrics
 from umbel.server.protocols import PROTOCOLS, protocols
 from umbel.server.service import Service
 from umbel.server.settings import Settings
+from umbel.server.tracing import OFF, Tracing
 from umbel.workers import Threads
 
 EXPOSED = ("x-request-id", "retry-after")
@@ -34,11 +35,19 @@ def create_app(
     access: Access | None = None,
     recorders: Sequence[Recorder] = (),
     names: Sequence[str] = PROTOCOLS,
+    tracing: Tracing | None = None,
 ) -> Any:
     """Return the ASGI application that serves `service` by the protocols named."""
     settings = settings or Settings()
     spoken = protocols(service, names)
-    app = FastAPI(title="Umbel", version=umbel.__version__, description=ABOUT, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Umbel",
+        version=umbel.__version__,
+        description=ABOUT,
+        docs_url=None,  # these pages fetch their scripts from elsewhere
+        redoc_url=None,
+        telemetry=tracing.telemetry() if tracing else OFF,  # type: ignore[arg-type]
+    )
     for each in spoken:
         app.include_router(each.router)
     guard = Guard(app, settings, access or Open(settings.hosts, settings.cors), spoken, recorders)

@@ -24,6 +24,7 @@ from umbel.server.settings import Settings
 logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
+KEY = re.compile(rb"(?:^|(?<=&))key=[^&]*&?")
 ID = re.compile(rb"[\w.:-]{1,64}")
 SAFE = (
     (b"x-content-type-options", b"nosniff"),
@@ -104,12 +105,15 @@ class Guard:
         seen = answer.seen
         if not seen.path.startswith(self._public):
             seen.caller = self.access.admit(scope)
+            scope["query_string"] = KEY.sub(b"", scope["query_string"])  # where nobody looks for it any more
         charge.set(seen.caller.charge)
         body = seen.body = await self._body(headers, receive)
         seen.received = len(body)
-        async with asyncio.timeout(self.settings.request_seconds) as limit:
-            answer.limit = limit
-            await self._watched(scope, body, receive, answer)
+        async with asyncio.timeout(self.settings.request_seconds) as answer.limit:
+            try:
+                await self._watched(scope, body, receive, answer)
+            finally:
+                answer.limit = None
 
     async def _body(self, headers: dict[bytes, bytes], receive: Any) -> bytes:
         """Return the whole body.

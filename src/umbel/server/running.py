@@ -22,6 +22,7 @@ from umbel.server.logs import RequestLog
 from umbel.server.metrics import Metrics
 from umbel.server.service import Service
 from umbel.server.settings import Settings
+from umbel.server.tracing import Tracing
 from umbel.server.wire import Wire
 from umbel.workers import Processes, Threads
 
@@ -46,10 +47,12 @@ async def serve(packs: Mapping[str, str | Path], settings: Settings, told: Calla
     listening = _listen(settings)
     metrics = Metrics()
     crew = Processes(settings.workers, settings.threads) if settings.workers else Threads(settings.threads)
-    service = Service(crew, settings.limits, metrics, settings.taught, settings.indexes)
+    tracing = Tracing() if settings.trace else None
+    spans = {"span": tracing.span} if tracing else {}
+    service = Service(crew, settings.limits, metrics, settings.taught, settings.indexes, **spans)
     metrics.watch(service)
     access = Keyed(settings.keys) if settings.keys else None
-    app = create_app(service, settings, access, [metrics, RequestLog(settings.log_texts)])
+    app = create_app(service, settings, access, [metrics, RequestLog(settings.log_texts)], tracing=tracing)
     server = _Server(_config(app, settings))
     ending = asyncio.Event()
     with _signals(ending, server):
@@ -71,6 +74,8 @@ async def serve(packs: Mapping[str, str | Path], settings: Settings, told: Calla
                 logger.warning("not all was finished within %s s", settings.drain_seconds)
             server.should_exit = True
             await serving
+            if tracing:
+                await asyncio.to_thread(tracing.close)
 
 
 def _raise_file_limit() -> None:

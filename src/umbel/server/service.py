@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,17 @@ class Meter(Watcher, Protocol):
 
     def spent(self, pack: str, spent: Spent, texts: int) -> None:
         """A batch was answered."""
+
+
+class Span(Protocol):
+    """Makes spans of a trace; `tracing.Tracing.span` is one."""
+
+    def __call__(self, name: str, attributes: Mapping[str, Any], root: bool = False) -> AbstractContextManager[Any]:
+        """Return a span to be in, under the current one or, with `root`, under none."""
+
+
+def _no_span(name: str, attributes: Mapping[str, Any], root: bool = False) -> AbstractContextManager[Any]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,9 @@ class Service:
         meter: Meter | None = None,
         taught: Path = Path("taught"),
         indexes: Mapping[str, Path] | None = None,
+        span: Span = _no_span,
     ) -> None:
-        self.crew, self.indexes = crew, dict(indexes or {})
+        self.crew, self.indexes, self._span = crew, dict(indexes or {}), span
         self.scheduler = Scheduler(self._run, limits or Limits(), crew.lanes, meter)
         self.meter, self._taught = meter, taught
         self._packs: dict[str, Deployed] = {}
@@ -262,9 +274,11 @@ class Service:
 
     async def _submit(self, found: Deployed, jobs: Sequence[Job]) -> list[Any]:
         charged = charge.get()
+        work = sum(job.work for job in jobs)
         if charged:
-            charged(sum(job.work for job in jobs))
-        with self._using(found.key):
+            charged(work)
+        about = {"umbel.pack": found.name, "umbel.jobs": len(jobs), "umbel.tokens": work}
+        with self._using(found.key), self._span("umbel.answer", about):
             return await self.scheduler.submit(jobs)
 
     @contextmanager
@@ -279,6 +293,10 @@ class Service:
 
     async def _run(self, group: Any, payloads: Sequence[Any]) -> list[Any]:
         """Run one batch of the scheduler's: calls come alone, inquiries together."""
+        with self._span("umbel.batch", {"umbel.pack": group.partition("#")[0], "umbel.jobs": len(payloads)}, root=True):
+            return await self._answered(group, payloads)
+
+    async def _answered(self, group: str, payloads: Sequence[Any]) -> list[Any]:
         if isinstance(payloads[0], _Call):
             return [await self.crew.call(payloads[0].method, group, *payloads[0].arguments)]
         replies: list[Any] = []

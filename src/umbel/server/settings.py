@@ -37,6 +37,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     log_format: str = "text"
     log_texts: bool = False
+    trace: bool = False
 
     def __post_init__(self) -> None:
         """Refuse to be open to the network without keys.

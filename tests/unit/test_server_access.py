@@ -1,0 +1,51 @@
+"""Without keys: names of this machine, no pages of other sites, and never beyond it."""
+
+import pytest
+
+from umbel.errors import AccessError, InputError
+from umbel.server.access import Caller, Open, need_admin
+from umbel.server.settings import Settings
+
+
+def scope(host=b"localhost", origin=b""):
+    return {"headers": [(b"host", host)] + ([(b"origin", origin)] if origin else [])}
+
+
+@pytest.mark.parametrize("host", [b"localhost", b"localhost:8000", b"127.0.0.1:80", b"[::1]:8000", b"my.name"])
+def test_names_of_this_machine_are_answered(host):
+    assert Open(hosts=["my.name"]).admit(scope(host)) == Caller()
+
+
+@pytest.mark.parametrize("host", [b"", b"evil.example", b"localhost.evil.example", b"[::1", b"192.168.0.1"])
+def test_other_names_are_not(host):
+    with pytest.raises(AccessError) as raised:
+        Open().admit(scope(host))
+    assert raised.value.known
+
+
+@pytest.mark.parametrize("origin", [b"http://localhost:8000", b"http://127.0.0.1", b"https://shop.example"])
+def test_own_pages_and_those_allowed_may_call(origin):
+    assert Open(cors=["https://shop.example"]).admit(scope(origin=origin)) == Caller()
+
+
+@pytest.mark.parametrize("origin", [b"https://evil.example", b"null", b"http://shop.example"])
+def test_pages_of_other_sites_may_not(origin):
+    with pytest.raises(AccessError, match="pages of other sites"):
+        Open(cors=["https://shop.example"]).admit(scope(origin=origin))
+
+
+def test_only_an_admin_changes_what_is_served():
+    class Seen:
+        caller = Caller("shop", "use")
+
+    with pytest.raises(AccessError, match="may not change"):
+        need_admin({"umbel": Seen})
+    Seen.caller = Caller("boss", "admin")
+    need_admin({"umbel": Seen})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.org"])
+def test_no_server_is_open_to_the_network_without_keys(host, tmp_path):
+    with pytest.raises(InputError, match="would answer anyone"):
+        Settings(host=host)
+    assert Settings(host=host, keys=tmp_path / "keys.json").host == host
