@@ -6,6 +6,7 @@ other's place. Knows nothing of processes and HTTP. Safe to call from several th
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -86,10 +87,11 @@ class Host:
         self._spent(key, model)
 
     def drop(self, key: str) -> None:
-        """Forget a pack."""
+        """Forget a pack, and give its memory back."""
         with self._lock:
             self._models.pop(key, None)
             self._counted.pop(key, None)
+        gc.collect()  # a model and its reader know each other
 
     def inquire(self, key: str, inquiries: Sequence[Inquiry]) -> tuple[list[Reply | UmbelError], Spent]:
         """Answer inquiries as `Model.inquire` does, and tell what it took; beside other threads' work that is shared.
