@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import litserve
+
 import umbel
 from umbel.answers import plain_answer
 
@@ -37,36 +39,40 @@ def models(port: int, threads: int, pack: str, tasks: Sequence[str]) -> None:
     uvicorn.run(app, port=port, log_level="warning")
 
 
-def litserve(port: int, threads: int, pack: str, tasks: Sequence[str]) -> None:
+class Pack(litserve.LitAPI):  # type: ignore[misc]
+    """Umbel's runtime in LitServe's form."""
+
+    def __init__(self, pack: str, threads: int, tasks: Sequence[str]) -> None:
+        super().__init__(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS, api_path="/v1/analyze")
+        self.pack, self.threads, self.tasks = pack, threads, list(tasks)
+
+    def setup(self, device: str) -> None:
+        self.model = umbel.load(self.pack, threads=self.threads)
+
+    def decode_request(self, request) -> str:  # type: ignore[no-untyped-def] # a type would be taken for a query's
+        return str(request["texts"][0])
+
+    def batch(self, inputs: list[str]) -> list[str]:
+        return list(inputs)
+
+    def predict(self, texts: list[str]) -> list[Any]:
+        return self.model(texts, self.tasks)
+
+    def unbatch(self, output: list[Any]) -> list[Any]:
+        return output
+
+    def encode_response(self, output: Any) -> dict[str, Any]:
+        answers = {task: plain_answer(each) for task, each in output.predictions.items()}
+        return {"results": [{"language": output.language, "answers": answers}]}
+
+
+def lit(port: int, threads: int, pack: str, tasks: Sequence[str]) -> None:
     """Serve the same runtime by LitServe."""
-    import litserve as ls
-
-    class Api(ls.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:
-            self.model = umbel.load(pack, threads=threads)
-
-        def decode_request(self, request: dict[str, Any]) -> str:
-            return str(request["texts"][0])
-
-        def batch(self, inputs: list[str]) -> list[str]:
-            return list(inputs)
-
-        def predict(self, texts: list[str]) -> list[Any]:
-            return self.model(texts, tasks)
-
-        def unbatch(self, output: list[Any]) -> list[Any]:
-            return output
-
-        def encode_response(self, result: Any) -> dict[str, Any]:
-            answers = {task: plain_answer(each) for task, each in result.predictions.items()}
-            return {"results": [{"language": result.language, "answers": answers}]}
-
-    api = Api(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS, api_path="/v1/analyze")
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=300)
+    server = litserve.LitServer(Pack(pack, threads, tasks), accelerator="cpu", workers_per_device=1, timeout=300)
     server.run(port=port, host="127.0.0.1", num_api_servers=1, generate_client_file=False, log_level="warning")
 
 
-SERVERS: dict[str, Callable[..., None]] = {"models": models, "litserve": litserve}
+SERVERS: dict[str, Callable[..., None]] = {"models": models, "litserve": lit}
 
 if __name__ == "__main__":
     SERVERS[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:])
