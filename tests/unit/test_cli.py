@@ -19,7 +19,7 @@ from umbel.errors import InputError, MissingExtraError
 from umbel.pack import Pack, TaskEntry
 
 SENTENCE = "这是一个关于AI的多任务处理案例。"
-COMMANDS = ["analyze", "packs", "models", "doctor", "init", "data", "train", "evaluate", "diff"]
+COMMANDS = ["analyze", "packs", "models", "doctor", "init", "data", "train", "evaluate", "diff", "serve", "keys"]
 
 
 @pytest.fixture(scope="module")

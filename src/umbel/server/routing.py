@@ -71,6 +71,7 @@ REASONS = {
     422: "Something in the request is wrong; `field` names it.",
     429: "The queue is full, or a limit of the key is reached; `Retry-After` says when to come again.",
     503: "Not ready, ending, or too slow; `Retry-After` says when to come again.",
+    507: "The server has no room to store what this makes.",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": reason} for status, reason in REASONS.items()

@@ -1,0 +1,57 @@
+"""Errors as answers: each kind's status, code and headers."""
+
+import pytest
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from umbel import errors
+from umbel.server.faults import fault_of, native_error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "headers"),
+    [
+        (errors.InputError("x", field="texts[1]"), 422, "invalid", {}),
+        (errors.NotFoundError("x"), 404, "not_found", {}),
+        (errors.TooLargeError("x"), 413, "too_large", {}),
+        (errors.BusyError("x", retry_after=1.2), 429, "busy", {"retry-after": "2"}),
+        (errors.UnavailableError("x"), 503, "unavailable", {"retry-after": "1"}),
+        (errors.AccessError("x"), 401, "unauthorized", {"www-authenticate": "Bearer"}),
+        (errors.AccessError("x", known=True), 403, "forbidden", {}),
+        (errors.PackError("x"), 422, "pack", {}),
+        (errors.RetrievalError("x"), 422, "index", {}),
+        (errors.CacheError("x"), 507, "storage", {}),
+        (errors.BackboneError("x"), 500, "internal", {}),
+        (HTTPException(405), 405, "method_not_allowed", {}),
+        (TimeoutError(), 503, "timeout", {}),
+        (RuntimeError("inner"), 500, "internal", {}),
+    ],
+)
+def test_each_error_has_its_status(error, status, code, headers):
+    fault = fault_of(error)
+    assert (fault.status, fault.code, dict(fault.headers)) == (status, code, headers)
+
+
+@pytest.mark.parametrize(
+    ("where", "field"),
+    [
+        (("body", "texts", 1), "texts[1]"),
+        (
+            ("body", "questions", 0, "choice", "options", 2, "OptionGiven", "name"),
+            "questions[0].choice.options[2].name",
+        ),
+        (("body", "input", "constrained-str"), "input"),
+        (("body", "input", "list[constrained-str]", 3), "input[3]"),
+        (("query", "pack"), "pack"),
+        (("body",), "body"),
+    ],
+)
+def test_what_validation_found_is_named_by_its_path(where, field):
+    fault = fault_of(RequestValidationError([{"type": "string_type", "loc": where, "msg": "wrong", "input": "secret"}]))
+    assert (fault.status, fault.where) == (422, field)
+    assert "secret" not in str(native_error(fault, "id"))
+
+
+def test_the_native_form_leaves_out_what_there_is_not():
+    shown = native_error(fault_of(errors.NotFoundError("x")), "id")
+    assert shown == {"error": {"code": "not_found", "message": "x", "retry": False, "request_id": "id"}}
