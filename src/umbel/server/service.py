@@ -21,7 +21,7 @@ from umbel.errors import InputError, NotFoundError, UnavailableError, suggest
 from umbel.host import Learned, Lesson, Spent
 from umbel.inquiries import Inquiry, Reply
 from umbel.pack import Manifest, read_pack
-from umbel.questions import Choice, Extract, Mentions, Predicate, Question, Score, checked
+from umbel.questions import Choice, Extract, Mentions, Predicate, Question, Score, all_checked
 from umbel.scheduler import Job, Limits, Scheduler, Watcher
 from umbel.workers import Crew
 
@@ -76,6 +76,11 @@ class Deployed:
     def asks(self) -> bool:
         """Whether it answers questions decided on the spot."""
         return self.manifest.branches is not None
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages of its tasks."""
+        return sorted({language for task in self.tasks.values() for language in task.languages})
 
     @property
     def vector_task(self) -> str | None:
@@ -347,9 +352,10 @@ def _check(inquiry: Inquiry, found: Deployed, field: str) -> None:
         raise InputError(f"pack {found.name} answers no questions", "name a pack that was trained for them", "pack")
     for place, question in enumerate(inquiry.questions):
         try:
-            checked(question)
+            all_checked([question], found.languages)
         except InputError as error:
-            raise InputError(error.message, error.hint, f"questions[{place}]") from error
+            message = error.message.replace("questions[0].", "")  # the only one that was looked at
+            raise InputError(message, error.hint, f"questions[{place}]") from error
 
 
 def _stamp() -> str:
