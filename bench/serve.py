@@ -188,6 +188,11 @@ def megabytes(process: subprocess.Popen[bytes]) -> float:
     return float(sum(each.memory_info().rss for each in [top, *top.children(recursive=True)])) / 1e6
 
 
+def _over(one: float | None, other: float | None) -> float | None:
+    """Return a ratio, None where nothing was answered."""
+    return round(one / other, 2) if one and other else None
+
+
 def umbel_figures(bench: Bench, minutes: float) -> dict[str, Any]:
     """Return the figures of Umbel's own server."""
     before = bench.in_process()
@@ -205,12 +210,12 @@ def umbel_figures(bench: Bench, minutes: float) -> dict[str, Any]:
         print(f"{name:12}{json.dumps(found)}")
     return {
         "http_over_inprocess": round(full["per_second"] / inside, 3),
-        "p99_over_p50_at_70": round(calm["p99"] / calm["p50"], 2),
-        "overload_p99_over_p50": round(over["p99"] / over["p50"], 2),
+        "p99_over_p50_at_70": _over(calm["p99"], calm["p50"]),
+        "overload_p99_over_p50": _over(over["p99"], over["p50"]),
         "max_difference_alone_vs_batched": difference,
         "in_process_per_second": round(inside, 1),
         "http_per_second": round(full["per_second"], 1),
-        "overload_p50_over_p50_at_70": round(over["p50"] / calm["p50"], 2),
+        "overload_p50_over_p50_at_70": _over(over["p50"], calm["p50"]),
         "overload_statuses": over["statuses"],
         "overload_lost": over["lost"],
         "overload_grown_mb": round(grown, 1),
@@ -229,13 +234,12 @@ def main() -> None:
     options = options_of(__doc__, *more)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options.pack, options.threads, 1.0 if options.quick else options.seconds, Path(folder))
+        bench = Bench(options.pack, options.threads, 3.0 if options.quick else options.seconds, Path(folder))
         figures = umbel_figures(bench, options.minutes)
         for name, connections in (("models", 8), ("litserve", CONNECTIONS)):
             rival = None if name in options.without else bench.rival(name, connections)
-            figures[f"{name}_server_speedup" if name == "models" else f"{name}_speedup"] = (
-                round(figures["http_per_second"] / rival, 2) if rival else None
-            )
+            figure = "models_server_speedup" if name == "models" else f"{name}_speedup"
+            figures[figure] = _over(figures["http_per_second"], rival)
     finish(figures | {"machine": machine()}, options.write)
 
 
