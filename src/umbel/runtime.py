@@ -21,20 +21,21 @@ from umbel.described import prediction_of, questions_of
 from umbel.encodings import MOST_HELD, Encoding, EncodingCache, Passing, Progress
 from umbel.engine import Engine
 from umbel.errors import InputError, PackError, suggest
+from umbel.forks import Forks
 from umbel.gather import by_pace
 from umbel.heads import Heads
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
 from umbel.questions import Question
-from umbel.reader import LENGTH_STEP, Reader
+from umbel.reader import Reader
 from umbel.reading import ReadingHead
 from umbel.records import Prediction, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
+from umbel.windows import batches_of, embedded_in, joined_offsets
 
 Floats = NDArray[np.float32]
 
-BATCH_TOKENS = 1024
 CACHE_BYTES = 64 * 2**20  # of kept encodings
 AHEAD = 256  # texts that a stream reads, at most, before it answers
 
@@ -89,7 +90,9 @@ class Model:
         tokenizer: Tokenizer,
         branches: BranchEngine | None = None,
         cache_bytes: int = CACHE_BYTES,
+        forks: Forks | None = None,
     ) -> None:
+        self._forks = forks
         self.pack, self.engine, self.embedding, self.tokenizer = pack, engine, embedding, tokenizer
         self.tasks = pack.tasks
         self.counters = Counters()
@@ -159,7 +162,7 @@ class Model:
         """Encode windows and return what is kept of each."""
         began = time.perf_counter()
         found: dict[int, Kept] = {}
-        for length, places in _batches(windows):
+        for length, places in batches_of(windows):
             found.update(zip(places, self._need_reader().keep([windows[each] for each in places], length), strict=True))
         with self._counting:
             self.counters.windows += len(windows)
@@ -246,7 +249,7 @@ class Model:
         """Return the hidden states of each text's first window `[tokens, hidden]`."""
         windows = [cut[0] for cut in self.tokenizer.windows_many(texts)]
         found: dict[int, Floats] = {}
-        for length, places in _batches(windows):
+        for length, places in batches_of(windows):
             batch = self._encode([windows[place] for place in places], length)
             found |= {place: states[: len(windows[place].ids)] for place, states in zip(places, batch, strict=True)}
         return [found[place] for place in range(len(windows))]
@@ -299,30 +302,49 @@ class Model:
         """Encode every window once, keep its logits, and return the seconds spent encoding."""
         places = [(text, part) for text, reading in enumerate(readings) for part in range(len(reading.windows))]
         windows = [readings[text].windows[part] for text, part in places]
-        trained = [name for name in names if name not in self._described]
-        keeps = len(trained) < len(names) and len(windows) <= MOST_HELD
+        described = [name for name in names if name in self._described]
+        detached = [name for name in names if self._forks and name in self._forks.layers]
+        shared = [name for name in names if name not in described and name not in detached]
+        keeps = bool(described) and len(windows) <= MOST_HELD
         for reading in readings:
             reading.logits, reading.kept = [{} for _ in reading.windows], [None for _ in reading.windows]
         seconds = 0.0
-        for length, batch in _batches(windows):
+        for length, batch in batches_of(windows):
             began = time.perf_counter()
             chosen = [windows[place] for place in batch]
-            kept = self._need_reader().keep(chosen, length) if keeps else None
-            hidden = [each.hidden for each in kept] if kept else self._encode(chosen, length)
+            hidden, kept, own = self._states(chosen, length, keeps, detached)
             seconds += time.perf_counter() - began
             for row, place in enumerate(batch):
                 text, part = places[place]
-                states = hidden[row][: len(windows[place].ids)]
-                readings[text].logits[part] = self._heads.logits(states, trained)
+                tokens = len(windows[place].ids)
+                found = self._heads.logits(hidden[row][:tokens], shared)
+                for name, states in own.items():
+                    found |= self._heads.logits(states[row][:tokens], [name])
+                readings[text].logits[part] = found
                 readings[text].kept[part] = kept[row] if kept else None
         return seconds
 
+    def _states(
+        self, windows: Sequence[Window], length: int, keep: bool, detached: Sequence[str]
+    ) -> tuple[Sequence[Floats], Sequence[Kept] | None, dict[str, Floats]]:
+        """Encode windows once: hidden states, what is kept of each if asked for, and those of detached tasks."""
+        embedded, lengths = embedded_in(self.embedding, windows, length, self.tokenizer.pad)
+        kept: Sequence[Kept] | None = None
+        hidden: Sequence[Floats]
+        lower: Sequence[Floats] = ()
+        if keep:
+            kept, lower = self._need_reader().engine.keep_lower(embedded, lengths)
+            hidden = [each.hidden for each in kept]
+        elif detached:
+            states, lower = self.engine.encode_lower(embedded, lengths)
+            hidden = list(states)
+        else:
+            hidden = list(self.engine.encode(embedded, lengths))
+        own = self._forks.read(lower, lengths, detached) if self._forks and detached else {}
+        return hidden, kept, own
+
     def _encode(self, windows: Sequence[Window], length: int) -> Floats:
-        ids = np.full((len(windows), length), self.tokenizer.pad, np.int64)
-        for row, window in enumerate(windows):
-            ids[row, : len(window.ids)] = window.ids
-        lengths = np.array([len(window.ids) for window in windows], np.int32)
-        return self.engine.encode(self.embedding.rows(ids), lengths)
+        return self.engine.encode(*embedded_in(self.embedding, windows, length, self.tokenizer.pad))
 
     def _result(self, reading: _Reading, names: Sequence[str]) -> Result:
         language = language_of(reading.text)
@@ -355,37 +377,12 @@ class Model:
         }
 
 
-def joined_offsets(windows: Sequence[Window]) -> NDArray[np.int32]:
-    """Return the offsets of a text's content tokens `[tokens, 2]`, each token once."""
-    if len(windows) == 1:
-        return windows[0].offsets[1:-1]
-    joined = np.zeros((windows[-1].first + len(windows[-1].ids) - 2, 2), np.int32)
-    for window in windows:
-        joined[window.first : window.first + len(window.ids) - 2] = window.offsets[1:-1]
-    return joined
-
-
 def _checked(text: object, where: str = "") -> str:
     if not isinstance(text, str):
         raise InputError(f"{where}found {type(text).__name__}, expected a text")
     if not text.strip():
         raise InputError(f"{where}the text is blank", "leave blank texts out")
     return text
-
-
-def _padded(window: Window) -> int:
-    return -(-len(window.ids) // LENGTH_STEP) * LENGTH_STEP
-
-
-def _batches(windows: Sequence[Window]) -> Iterator[tuple[int, list[int]]]:
-    """Yield the places of windows of one padded length, batch by batch, so that an answer is the same in any batch."""
-    by_length: dict[int, list[int]] = {}
-    for place, window in enumerate(windows):
-        by_length.setdefault(_padded(window), []).append(place)
-    for length, group in sorted(by_length.items()):
-        size = max(BATCH_TOKENS // length, 1)
-        for at in range(0, len(group), size):
-            yield length, group[at : at + size]
 
 
 def _groups(readings: Sequence[_Reading], most: int) -> Iterator[list[_Reading]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from umbel.errors import PackError
 from umbel.pack import find_pack, shipped
 from umbel.records import VectorPrediction
-from umbel.runtime import joined_offsets
+from umbel.windows import joined_offsets
 
 if TYPE_CHECKING:
     from umbel.runtime import Model
