@@ -182,7 +182,7 @@ class BranchEngine:
 
     def prepare(self) -> None:
         """Compile the encoder now, so that the time of the first answer does not hold it."""
-        self._engine("keep", HIDDEN, KEPT)
+        _ = self._keeping
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
         """Return hidden states `[batch, tokens, hidden]`, as `engine.Engine` says."""
