@@ -42,6 +42,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     from umbel.catalogue import load_backbone, locate
     from umbel.compile import compile_pack
     from umbel.engine import OpenVinoEngine
+    from umbel.forks import Forks, levels
     from umbel.pack import read_pack
     from umbel.runtime import Model
 
@@ -49,9 +50,13 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     named = found.manifest.backbone
     backbone = load_backbone(locate(named.name, named.sha256))
     compiled = compile_pack(found, backbone, precision)
+    layers = {name: fork.layer for name, fork in found.forks.items()}
+    own = {name: OpenVinoEngine(graph, precision, threads) for name, graph in compiled.forks.items()}
+    forks = Forks(layers, own) if own else None
     if found.manifest.branches:
-        branches = BranchEngine(compiled.graph, backbone.shape, precision, threads)
+        lower = len(levels(layers.values()))
+        branches = BranchEngine(compiled.graph, backbone.shape, precision, threads, lower)
         branches.prepare()
-        return Model(found, branches, backbone.embedding, backbone.tokenizer, branches)
+        return Model(found, branches, backbone.embedding, backbone.tokenizer, branches, forks=forks)
     engine = OpenVinoEngine(compiled.graph, precision, threads)
-    return Model(found, engine, backbone.embedding, backbone.tokenizer)
+    return Model(found, engine, backbone.embedding, backbone.tokenizer, forks=forks)

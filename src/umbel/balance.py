@@ -23,14 +23,16 @@ def shares_of(
     by: Literal["size", "square-root", "temperature"],
     temperature: float = 1.0,
     factors: Mapping[str, float] | None = None,
+    cap: int = 0,
 ) -> dict[str, float]:
     """Return each source's share of the rows; shares sum to 1.
 
     Rows are drawn by size, by its square root, or by `size ** (1 / temperature)` (Aharoni et al. 2019), times the
-    source's own factor.
+    source's own factor. With a `cap` a larger source counts as one of so many rows (Raffel et al. 2020).
     """
     power = {"size": 1.0, "square-root": 0.5, "temperature": 1 / temperature}[by]
-    weights = {name: size**power * (factors or {}).get(name, 1.0) for name, size in sizes.items()}
+    counted = {name: min(size, cap) if cap else size for name, size in sizes.items()}
+    weights = {name: size**power * (factors or {}).get(name, 1.0) for name, size in counted.items()}
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
 

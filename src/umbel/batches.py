@@ -1,4 +1,4 @@
-"""Texts on their way through the encoder, and batches of their windows, all of one padded length.
+"""Texts on their way through the encoder, and groups of them.
 
 Knows nothing of engines and tasks.
 """
@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from umbel.branch_graph import Kept
 from umbel.encodings import Encoding
-from umbel.reader import LENGTH_STEP
 from umbel.records import Window
 
 Floats = NDArray[np.float32]
-
-BATCH_TOKENS = 1024
 
 
 @dataclass
@@ -35,27 +32,6 @@ class Reading:
     windows: list[Window] = field(default_factory=list)
     logits: list[dict[str, Floats]] = field(default_factory=list)
     kept: list[Kept | None] = field(default_factory=list)
-
-
-def joined_offsets(windows: Sequence[Window]) -> NDArray[np.int32]:
-    """Return the offsets of a text's content tokens `[tokens, 2]`, each token once."""
-    if len(windows) == 1:
-        return windows[0].offsets[1:-1]
-    joined = np.zeros((windows[-1].first + len(windows[-1].ids) - 2, 2), np.int32)
-    for window in windows:
-        joined[window.first : window.first + len(window.ids) - 2] = window.offsets[1:-1]
-    return joined
-
-
-def batches(windows: Sequence[Window]) -> Iterator[tuple[int, list[int]]]:
-    """Yield the places of windows of one padded length, batch by batch, so that an answer is the same in any batch."""
-    by_length: dict[int, list[int]] = {}
-    for place, window in enumerate(windows):
-        by_length.setdefault(-(-len(window.ids) // LENGTH_STEP) * LENGTH_STEP, []).append(place)
-    for length, group in sorted(by_length.items()):
-        size = max(BATCH_TOKENS // length, 1)
-        for at in range(0, len(group), size):
-            yield length, group[at : at + size]
 
 
 def groups(readings: Sequence[Reading], most: int) -> Iterator[list[Reading]]:

@@ -24,7 +24,7 @@ from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
 LAYOUT = "branches 2"  # names the graph's inputs and results; another one makes cached graphs unfit
-HIDDEN, KEPT, BRANCH = "hidden", "kept.", "branch"  # names of results, or how they begin
+HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
 GIVEN = ("key.", "value.")  # how the names of inputs begin that take what was kept
 MASKED = -1e9
 
@@ -53,14 +53,14 @@ class Kept:
         return side_by_side
 
 
-def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats]) -> ov.Model:
+def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
     """Build the encoder, with every layer's keys and values as further results, and the reader of branches.
 
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
     `branch_place` `[tokens]` int32 (`tree.Rows`), and each layer's `key.N` and `value.N` `[heads, text, hidden/heads]`.
     """
-    return _BranchBuilder(shape, tensors).build()
+    return _BranchBuilder(shape, tensors, lower).build()
 
 
 class _BranchBuilder(GraphBuilder):
@@ -68,6 +68,8 @@ class _BranchBuilder(GraphBuilder):
         encoder = super().build()
         results = [_result(encoder.outputs[0].node.input_value(0).node, HIDDEN)]
         results += [_result(node, f"{KEPT}{place}") for place, node in enumerate(self.kept)]
+        below = [output.node.input_value(0).node for output in encoder.outputs[1:]]
+        results += [_result(node, f"{LOWER}{layer}") for node, layer in zip(below, self.lower, strict=True)]
         embedded = parameter([-1, self.shape.hidden], np.float32, "branch_embedded")
         positions = parameter([-1], np.int32, "branch_positions")
         self.bias = parameter([-1, -1, -1], np.float32, "branch_bias")
@@ -156,7 +158,15 @@ class BranchEngine:
     further results (docs/log.md).
     """
 
-    def __init__(self, graph: ov.Model | Path, shape: EncoderShape, precision: Precision = "auto", threads: int = 0):
+    def __init__(
+        self,
+        graph: ov.Model | Path,
+        shape: EncoderShape,
+        precision: Precision = "auto",
+        threads: int = 0,
+        lower: int = 0,
+    ) -> None:
+        self._lower = lower  # how many of the graph's layers say what enters them
         self._graph, self._precision, self._threads = graph, precision, threads
         self.layers, self._kept = shape.layers, 2 * shape.layers
         self._bfloat16 = uses_bfloat16(ov.Core(), precision)
@@ -172,26 +182,41 @@ class BranchEngine:
 
     def prepare(self) -> None:
         """Compile the encoder now, so that the time of the first answer does not hold it."""
-        self._engine("keep", HIDDEN, KEPT)
+        _ = self._keeping
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
         """Return hidden states `[batch, tokens, hidden]`, as `engine.Engine` says."""
-        return np.array(self._engine("keep", HIDDEN, KEPT).run([embedded, lengths], results=1)[0])
+        return np.array(self._keeping.run([embedded, lengths], results=1)[0])
+
+    @property
+    def _keeping(self) -> OpenVinoEngine:
+        return self._engine("keep", HIDDEN, KEPT, *([LOWER] if self._lower else []))
+
+    def encode_lower(self, embedded: Floats, lengths: NDArray[np.int32]) -> tuple[Floats, list[Floats]]:
+        """Return what `encode` gives, and what enters each layer that the graph was built to give."""
+        found = self._keeping.run([embedded, lengths], results=1 + self._kept + self._lower)
+        return np.array(found[0]), [np.array(each) for each in found[1 + self._kept :]]
 
     @property
     def precision(self) -> str:
         """The arithmetic's precision."""
-        return self._engine("keep", HIDDEN, KEPT).precision
+        return self._keeping.precision
 
     def keep(self, embedded: Floats, lengths: NDArray[np.int32]) -> list[Kept]:
         """Encode windows as `Engine.encode` does, and return what is kept of each."""
-        hidden, *layers = self._engine("keep", HIDDEN, KEPT).run([embedded, lengths], results=1 + self._kept)
+        return self.keep_lower(embedded, lengths)[0]
+
+    def keep_lower(self, embedded: Floats, lengths: NDArray[np.int32]) -> tuple[list[Kept], list[Floats]]:
+        """Return what `keep` gives, and what enters each layer that the graph was built to give."""
+        found = self._keeping.run([embedded, lengths], results=1 + self._kept + self._lower)
+        hidden, layers, lower = found[0], found[1 : 1 + self._kept], found[1 + self._kept :]
         if self._bfloat16:
             layers = [each.view(np.uint16) for each in layers]  # numpy has no bfloat16
-        return [  # copies, for the engine's arrays are its own
+        kept = [  # copies, for the engine's arrays are its own
             Kept(hidden[row, :length].copy(), tuple(each[row, :, :length].copy() for each in layers))
             for row, length in enumerate(lengths.tolist())
         ]
+        return kept, [np.array(each) for each in lower]
 
     def branch(self, embedded: Floats, rows: Rows, kept: Kept) -> Floats:
         """Return the hidden states `[tokens, hidden]` of the rows' tokens, without padding, under one window.

@@ -26,7 +26,7 @@ class Progress:
 
     `losses` are running means by task; `history` holds one record per evaluation;
     `best` maps a task to its best dev score and the evaluation that gave it; `stopped` lists the tasks that early
-    stopping ended, with the round from which they are left out.
+    stopping ended, with the round from which they are left out; `combining` is what weighing tasks has learnt.
     """
 
     declaration: str
@@ -40,6 +40,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
     stopped: dict[str, int] = field(default_factory=dict)
+    combining: dict[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

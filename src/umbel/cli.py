@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from umbel.cli_questions import questions_app
 from umbel.cli_retrieval import retrieval_app
 from umbel.cli_serve import serve_app
+from umbel.cli_sharing import sharing_app
 from umbel.errors import UmbelError
 
 USING, MAKING = "Use packs", "Make packs"
@@ -64,7 +65,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, fetch, remove and check backbones: the pretrained models under all packs.")
 data_app = typer.Typer(help="Check the data that a pack is trained on.", no_args_is_help=True)
-for commands in (questions_app, retrieval_app, serve_app):
+for commands in (questions_app, retrieval_app, serve_app, sharing_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel=USING)
 app.add_typer(data_app, name="data", rich_help_panel=MAKING)
@@ -314,6 +315,10 @@ def train(
             help="Keep there what the trained tasks say of their train rows, for `teachers:` of another declaration.",
         ),
     ] = None,
+    log_to: Annotated[
+        Path | None,
+        typer.Option("--log-to", metavar="FOLDER", help="Write the curves there for TensorBoard, while it trains."),
+    ] = None,
 ) -> None:
     """Train all tasks of a pack together on one backbone and write the pack.
 
@@ -324,7 +329,7 @@ def train(
     from umbel.terminal import output
 
     try:
-        pack = training.train_pack(declaration, out, restart, teach)
+        pack = training.train_pack(declaration, out, restart, teach, log_to)
     except KeyboardInterrupt:
         command = f"umbel train {declaration}" + (f" --out {out}" if out else "")
         output().print(f"\nStopped. Go on from the last save with: {command}", soft_wrap=True)
@@ -381,20 +386,3 @@ def evaluate(
     with terminal.row_bar(f"scoring {pack.manifest.name}") as told:
         report = scoring.score(predictor, pack.tasks, spec, limit, told)
     terminal.show(report, tables.scores_table(report), as_json)
-
-
-@app.command(
-    rich_help_panel=MAKING, epilog=_examples("umbel diff base runs/base/pack", "umbel diff base runs/base/pack --json")
-)
-def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="A pack's folder or name.", show_default=False)],
-    after: Annotated[str, typer.Argument(metavar="B", help="The pack to compare with it.", show_default=False)],
-    as_json: Json = False,
-) -> None:
-    """Compare two packs task by task: dev scores, labels added and removed, settings, whether bytes are the same."""
-    from umbel import tables, terminal
-    from umbel.difference import compare
-    from umbel.pack import read_pack
-
-    found = compare(read_pack(before).manifest, read_pack(after).manifest)
-    terminal.show(found, tables.difference_report(found), as_json)

@@ -10,7 +10,8 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from umbel.adapters import merge
 from umbel.branch_graph import HIDDEN, KEPT, LAYOUT, build_branching_graph, cut_out
 from umbel.cache import cache_folder, cache_root, guard
-from umbel.engine import NAME, OpenVinoEngine, Precision, build_graph
+from umbel.engine import NAME, GraphBuilder, OpenVinoEngine, Precision, build_graph
 from umbel.errors import CacheError, PackError
+from umbel.forks import levels
 from umbel.pack import Pack
 from umbel.weights import Backbone
 
@@ -39,11 +41,12 @@ PROBES = (
 
 @dataclass(frozen=True)
 class CompiledPack:
-    """A pack's graph, on disk in the cache or, where the cache cannot be written, in memory."""
+    """A pack's graph, on disk in the cache or, where the cache cannot be written, in memory; `forks` by task."""
 
     pack: Pack
     graph: Path | ov.Model
     record: dict[str, object]
+    forks: Mapping[str, Path | ov.Model] = field(default_factory=dict)
 
     @property
     def encoder(self) -> Path | ov.Model:
@@ -68,19 +71,52 @@ def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") 
             f"found {backbone.name} with {backbone.sha256}",
             "load the backbone named by the pack, or train the pack again on this one",
         )
-    cached = cached_graph(pack)
-    if cached:
-        return cached
+    for name, fork in pack.forks.items():
+        if not 0 < fork.layer < backbone.shape.layers:
+            found = f"{name} forks at layer {fork.layer} of {backbone.shape.layers}"
+            raise PackError(f"{pack.folder}: {found}", "the pack is damaged: detach the task again")
+    compiled = cached_graph(pack) or _compiled(pack, backbone, precision)
+    return replace(compiled, forks={name: _fork(pack, name, backbone, precision) for name in pack.forks})
+
+
+def _compiled(pack: Pack, backbone: Backbone, precision: Precision) -> CompiledPack:
+    """Build the graph that all tasks share, check it, and keep it."""
     build = build_branching_graph if pack.manifest.branches else build_graph
-    compiled = CompiledPack(pack, build(backbone.shape, merge(backbone.tensors, pack.adapter())), {})
+    lower = levels([fork.layer for fork in pack.forks.values()])
+    compiled = CompiledPack(pack, build(backbone.shape, merge(backbone.tensors, pack.adapter()), lower), {})
     record = {"pack": pack.manifest.name, "engine": NAME, **_parity(compiled.encoder, backbone, precision)}
     if float(str(record["min-cosine"])) < MIN_COSINE:
         raise PackError(f"{pack.folder}: the compiled graph strays from fp32: {record}", "try precision float32")
     try:
-        return CompiledPack(pack, _store(compiled.graph, record, pack), record)
+        return CompiledPack(pack, _store(compiled.graph, record, _key(pack)), record)
     except CacheError as error:
         logger.warning("%s; the compiled pack stays in memory", error.message)
         return CompiledPack(pack, compiled.graph, record)
+
+
+def _fork(pack: Pack, task: str, backbone: Backbone, precision: Precision) -> Path | ov.Model:
+    """Return the graph of a detached task's own layers from the cache, or build it, check it and keep it there."""
+    entry = pack.forks[task]
+    parts = [NAME, "fork", pack.manifest.backbone.sha256, _adapter(pack), entry.sha256, str(entry.layer)]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    path = cache_root() / "compiled" / key / GRAPH
+    if (path.parent / RECORD).is_file():
+        return path
+    shared = merge(backbone.tensors, pack.adapter())
+    graph = GraphBuilder(backbone.shape, merge(shared, pack.fork(task))).build_upper(entry.layer)
+    below = GraphBuilder(backbone.shape, shared).build_lower(entry.layer)
+    record = {"pack": pack.manifest.name, "fork": task, "engine": NAME, **_parity(graph, backbone, precision, below)}
+    if float(str(record["min-cosine"])) < MIN_COSINE:
+        raise PackError(f"{pack.folder}: the fork of {task} strays from fp32: {record}", "try precision float32")
+    try:
+        return _store(graph, record, key)
+    except CacheError as error:
+        logger.warning("%s; the compiled fork stays in memory", error.message)
+        return graph
+
+
+def _adapter(pack: Pack) -> str:
+    return pack.manifest.adapter.sha256 if pack.manifest.adapter else ""
 
 
 def cached_graph(pack: Pack) -> CompiledPack | None:
@@ -95,15 +131,17 @@ def cached_graph(pack: Pack) -> CompiledPack | None:
 def _key(pack: Pack) -> str:
     """Name everything the graph depends on."""
     manifest = pack.manifest
-    parts = [NAME, manifest.backbone.sha256, manifest.adapter.sha256 if manifest.adapter else ""]
+    parts = [NAME, manifest.backbone.sha256, _adapter(pack)]
     if manifest.branches:
         parts.append(LAYOUT)
+    if pack.forks:
+        parts.append(f"lower {levels([fork.layer for fork in pack.forks.values()])}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def _store(graph: Path | ov.Model, record: dict[str, object], pack: Pack) -> Path:
+def _store(graph: Path | ov.Model, record: dict[str, object], key: str) -> Path:
     """Write the graph in 16 bits; the folder takes its name when it is whole."""
-    folder = cache_folder("compiled") / _key(pack)
+    folder = cache_folder("compiled") / key
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     with guard(folder):
         try:
@@ -120,13 +158,20 @@ def _store(graph: Path | ov.Model, record: dict[str, object], pack: Pack) -> Pat
     return folder / GRAPH
 
 
-def _parity(graph: Path | ov.Model, backbone: Backbone, precision: Precision) -> dict[str, object]:
-    """Compare the engine at its own precision with fp32 on a few sentences, over all their tokens."""
+def _parity(
+    graph: Path | ov.Model, backbone: Backbone, precision: Precision, below: ov.Model | None = None
+) -> dict[str, object]:
+    """Compare the engine at its own precision with fp32 on a few sentences, over all their tokens.
+
+    A graph of upper layers is given what those `below` it give in fp32.
+    """
+    lower = OpenVinoEngine(below, "float32") if below else None
     fast, exact = OpenVinoEngine(graph, precision), OpenVinoEngine(graph, "float32")
     cosines, differences = [], []
     for (window,) in backbone.tokenizer.windows_many(PROBES):
         embedded = backbone.embedding.rows(window.ids[None])
         lengths = np.array([len(window.ids)], np.int32)
+        embedded = lower.encode(embedded, lengths) if lower else embedded
         first, second = fast.encode(embedded, lengths)[0], exact.encode(embedded, lengths)[0]
         cosines.append(_cosines(first, second).min())
         differences.append(np.abs(first - second).max())

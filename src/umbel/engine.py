@@ -38,6 +38,9 @@ class Engine(Protocol):
         `lengths` `[batch]` are the tokens of each row; what lies beyond is padding. Safe to call from several threads.
         """
 
+    def encode_lower(self, embedded: Floats, lengths: NDArray[np.int32]) -> tuple[Floats, list[Floats]]:
+        """Return what `encode` gives, and what enters each layer that detached tasks fork at."""
+
 
 class OpenVinoEngine:
     """Runs a graph made by `build_graph`, one infer request for each calling thread.
@@ -67,6 +70,11 @@ class OpenVinoEngine:
         """Return hidden states `[batch, tokens, hidden]`; the array is the caller's."""
         return np.array(self.run([embedded, lengths], results=1)[0])
 
+    def encode_lower(self, embedded: Floats, lengths: NDArray[np.int32]) -> tuple[Floats, list[Floats]]:
+        """Return what `encode` gives, and what enters each layer that the graph was built to give."""
+        hidden, *lower = map(np.array, self.run([embedded, lengths], results=len(self._compiled.outputs)))
+        return hidden, lower
+
     def run(self, inputs: Sequence[NDArray[Any]], results: int) -> list[Floats]:
         """Return the graph's first results; the arrays are the engine's own and last until the thread's next call."""
         request = getattr(self._local, "request", None)
@@ -84,20 +92,20 @@ def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats]) -> ov.Model:
+def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
     """Build a BERT-family encoder from tensors under the hub's names.
 
     Inputs, in this order: `embedded` `[batch, tokens, hidden]` fp32 and `lengths` `[batch]` int32; the output is
-    `[batch, tokens, hidden]` fp32.
+    `[batch, tokens, hidden]` fp32, then of the same shape what enters each of the layers in `lower`.
     """
-    return GraphBuilder(shape, tensors).build()
+    return GraphBuilder(shape, tensors, lower).build()
 
 
 class GraphBuilder:
     """Builds the encoder node by node; `kept` are its layers' keys and values in turn, once built."""
 
-    def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats]) -> None:
-        self.shape, self.tensors = shape, tensors
+    def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> None:
+        self.shape, self.tensors, self.lower = shape, tensors, lower
         self.kept: list[ov.Node] = []  # [batch, heads, tokens, hidden/heads]
         self._constants: dict[str, ov.Node] = {}
 
@@ -105,15 +113,38 @@ class GraphBuilder:
         """Return the encoder's graph."""
         embedded = parameter([-1, -1, self.shape.hidden], np.float32, "embedded")
         lengths = parameter([-1], np.int32, "lengths")
-        tokens = ops.gather(ops.shape_of(embedded, "i32"), number(1), number(0))
-        places = ops.range(number(0), tokens, number(1), "i32")  # [tokens]
-        hidden = self.embeddings(embedded, places)
-        mask = ops.less(ops.unsqueeze(places, numbers(0, 1, 2)), ops.unsqueeze(lengths, numbers(1, 2, 3)))
-        bias = ops.select(mask, _float(0.0), _float(-1e9))  # [batch, 1, 1, tokens]
+        places = _places(embedded)
+        hidden, bias = self.embeddings(embedded, places), self._bias(places, lengths)
+        below = {}
         for layer in range(self.shape.layers):
+            below[layer] = hidden
             hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
         hidden.set_friendly_name("hidden")
-        return ov.Model([hidden], [embedded, lengths], "encoder")
+        return ov.Model([hidden, *(below[layer] for layer in self.lower)], [embedded, lengths], "encoder")
+
+    def build_upper(self, first: int) -> ov.Model:
+        """Return the graph of the layers from `first` on, which takes the hidden states below it for `embedded`."""
+        hidden = below = parameter([-1, -1, self.shape.hidden], np.float32, "below")
+        lengths = parameter([-1], np.int32, "lengths")
+        bias = self._bias(_places(below), lengths)
+        for layer in range(first, self.shape.layers):
+            hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
+        return ov.Model([hidden], [below, lengths], "upper")
+
+    def build_lower(self, last: int) -> ov.Model:
+        """Return the graph of the layers below `last`: hidden states of the same shape as the input."""
+        embedded = parameter([-1, -1, self.shape.hidden], np.float32, "embedded")
+        lengths = parameter([-1], np.int32, "lengths")
+        places = _places(embedded)
+        hidden, bias = self.embeddings(embedded, places), self._bias(places, lengths)
+        for layer in range(last):
+            hidden = self._layer(f"encoder.layer.{layer}", hidden, bias)
+        return ov.Model([hidden], [embedded, lengths], "lower")
+
+    def _bias(self, places: ov.Node, lengths: ov.Node) -> ov.Node:
+        """Return what is added to attention's scores `[batch, 1, 1, tokens]`: nothing, or next to minus infinity."""
+        mask = ops.less(ops.unsqueeze(places, numbers(0, 1, 2)), ops.unsqueeze(lengths, numbers(1, 2, 3)))
+        return ops.select(mask, _float(0.0), _float(-1e9))
 
     def embeddings(self, embedded: ov.Node, places: ov.Node) -> ov.Node:
         """Add positions, counted from 0, to word embeddings."""
@@ -161,6 +192,11 @@ class GraphBuilder:
         if name not in self._constants:
             self._constants[name] = ops.constant(self.tensors[name])
         return self._constants[name]
+
+
+def _places(states: ov.Node) -> ov.Node:
+    """Return the tokens' places `[tokens]` of states `[batch, tokens, hidden]`."""
+    return ops.range(number(0), ops.gather(ops.shape_of(states, "i32"), number(1), number(0)), number(1), "i32")
 
 
 def parameter(shape: Sequence[int], dtype: Any, name: str) -> ov.Node:

@@ -44,20 +44,21 @@ def evaluate(
     """
     answers: dict[tuple[str, str], _Answers] = {}
     for file in dev.values():
-        examples = spread(file, limit)
-        for example, predictions in _answered(predictor, examples, only or tasks):
+        for example, predictions in answered(predictor, file, only or tasks, limit):
             for name, prediction in predictions.items():
                 for language in (ANY_LANGUAGE, example.language):
                     kept = answers.setdefault((name, language), _Answers())
                     kept.golds.append(example.golds[name])
                     kept.predictions.append(prediction)
-        progress(len(examples))
+        progress(min(len(file), limit))
     return {name: _report(task, answers) for name, task in tasks.items() if (name, ANY_LANGUAGE) in answers}
 
 
-def _answered(
-    predictor: Predictor, examples: Sequence[Example], only: Collection[str]
+def answered(
+    predictor: Predictor, file: Sequence[Example], only: Collection[str], limit: int = LIMIT
 ) -> list[tuple[Example, dict[str, Prediction]]]:
+    """Return the rows of one file, at most `limit`, each with the answers of those tasks that it has golds for."""
+    examples = spread(file, limit)
     names = sorted({name for example in examples for name in example.golds if name in only})
     if not names:
         return []

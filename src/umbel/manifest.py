@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from umbel.decide import Calibration
 from umbel.records import Task
@@ -56,6 +56,12 @@ class ReadingFile(File):
     training: dict[str, Any] = Field(default_factory=dict)
 
 
+class ForkFile(AdapterFile):
+    """A detached task's own layers from `layer` on, counted from 0; those below are the pack's."""
+
+    layer: int
+
+
 class DataNote(_Record):
     """Where a task's data came from; shown in the card."""
 
@@ -84,13 +90,20 @@ class TaskEntry(_Record):
     instruction: str = ""
     descriptions: dict[str, str] = Field(default_factory=dict)
     head: File | None = None
+    fork: ForkFile | None = None
     scores: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataNote, ...] = ()
 
     def task(self, name: str) -> Task:
         """Return what predictions need of this entry."""
-        fields = self.model_dump(exclude={"head", "scores", "data"})
+        fields = self.model_dump(exclude={"head", "fork", "scores", "data"})
         return Task(name=name, **fields)
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a fork that is not there: a pack without any stays as older versions read and write it."""
+        fields: dict[str, Any] = serialize(self)
+        return fields if fields.get("fork") else {key: value for key, value in fields.items() if key != "fork"}
 
 
 class Manifest(_Record):

@@ -6,6 +6,7 @@ base/
   branches.safetensors      how questions asked on the spot are read, where the pack was trained for them
   reading.safetensors       how answers are found in passages, where that was trained
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
+  forks/<task>.safetensors  a detached task's own upper layers, as their difference to the pack's
   CARD.md
 """
 
@@ -35,6 +36,7 @@ from umbel.manifest import BackboneName as BackboneName
 from umbel.manifest import BranchesFile as BranchesFile
 from umbel.manifest import DataNote as DataNote
 from umbel.manifest import File as File
+from umbel.manifest import ForkFile as ForkFile
 from umbel.manifest import Manifest as Manifest
 from umbel.manifest import ReadingFile as ReadingFile
 from umbel.manifest import TaskEntry as TaskEntry
@@ -42,8 +44,8 @@ from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 3  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING = 2, 3
+FORMAT = 4  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_FORKS = 2, 3, 4
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -94,6 +96,20 @@ class Pack:
         """
         return self._tensors(self.manifest.adapter) if self.manifest.adapter else {}
 
+    def fork(self, task: str) -> dict[str, NDArray[Any]]:
+        """Return what a detached task changes in the pack's upper layers (`adapters.merge`), none of any other task.
+
+        Raises:
+            PackError: the file is missing or damaged.
+        """
+        entry = self.manifest.tasks[task].fork
+        return self._tensors(entry) if entry else {}
+
+    @property
+    def forks(self) -> dict[str, ForkFile]:
+        """The detached tasks' forks by name."""
+        return {name: entry.fork for name, entry in self.manifest.tasks.items() if entry.fork}
+
     def branches(self) -> dict[str, NDArray[np.float32]]:
         """Return the readouts of questions (`readouts.shapes_of`), none where the pack was not trained for them.
 
@@ -134,6 +150,7 @@ class Pack:
         self.reading()
         for task in self.tasks:
             self.head(task)
+            self.fork(task)
 
     def _tensors(self, entry: File) -> dict[str, NDArray[Any]]:
         path = self.folder / entry.file
@@ -228,11 +245,13 @@ def write_pack(
     return Pack(folder, manifest)
 
 
-def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Tensors) -> Pack:
+def write_task(
+    source: Pack, folder: Path, name: str, entry: TaskEntry, head: Tensors, fork: Tensors = _NOTHING
+) -> Pack:
     """Write a copy of a pack in which one task is new or another; no other file's bytes change, nor its card.
 
     `folder` may be the pack's own; it is replaced only when all of it is on disk. Without a `head` the task is asked by
-    its instruction.
+    its instruction. `fork` are its own upper layers; the entry's `fork` says of which form and from which layer.
 
     Raises:
         CacheError: the folder cannot be written.
@@ -240,8 +259,10 @@ def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Te
 
     def change(draft: Path) -> Manifest:
         stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
-        tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored})}
-        return source.manifest.model_copy(update={"tasks": tasks, "format": max(WITH_BRANCHES, source.manifest.format)})
+        forked = _save_fork(draft, name, entry, fork)
+        tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored, "fork": forked})}
+        manifest = source.manifest.model_copy(update={"tasks": tasks})
+        return manifest.model_copy(update={"format": _least(manifest, WITH_BRANCHES)})
 
     return _changed(source, folder, change)
 
@@ -264,8 +285,8 @@ def write_reading(
 
     def change(draft: Path) -> Manifest:
         entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
-        update = {"reading": entry, "format": WITH_READING, "version": version}
-        manifest = source.manifest.model_copy(update=update)
+        manifest = source.manifest.model_copy(update={"reading": entry, "version": version})
+        manifest = manifest.model_copy(update={"format": _least(manifest, WITH_READING)})
         (draft / CARD).write_text(card(manifest), encoding="utf-8")
         return manifest
 
@@ -284,6 +305,12 @@ def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> 
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Pack(folder, manifest)
+
+
+def _least(manifest: Manifest, least: int) -> int:
+    """Return the oldest format that holds the manifest, `least` at least."""
+    forks = WITH_FORKS if any(entry.fork for entry in manifest.tasks.values()) else 0
+    return max(least, forks, WITH_READING if manifest.reading else 0)
 
 
 def moved(pack: Pack, folder: Path) -> Pack:
@@ -325,6 +352,15 @@ def _save(draft: Path, name: str, tensors: Tensors) -> File:
         raise OSError(str(error)) from error
     path.chmod(0o644)  # the library keeps files to their owner; a pack is read by others, too
     return File(file=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _save_fork(draft: Path, name: str, entry: TaskEntry, fork: Tensors) -> ForkFile | None:
+    """Write a task's fork, or take away the one that was there."""
+    if not fork or not entry.fork:
+        (draft / f"forks/{name}.safetensors").unlink(missing_ok=True)
+        return None
+    (draft / "forks").mkdir(exist_ok=True)
+    return entry.fork.model_copy(update=_save(draft, f"forks/{name}.safetensors", fork).model_dump())
 
 
 def _replace(draft: Path, folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -52,6 +52,12 @@ class Processes:
         dist.all_reduce(flat)
         for parameter, grad in zip(trained, torch.split(flat, [grad.numel() for grad in grads]), strict=True):
             parameter.grad = grad.view_as(parameter)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes; each must give one of the same shape."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
 
     def from_leader(self, value: T) -> T:
         """Return the leader's value in every process; it waits for all of them."""

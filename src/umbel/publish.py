@@ -56,6 +56,20 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     return write_pack(folder, manifest, heads, adapter, form, card_of(manifest), _arrays(trainer.model.readouts))
 
 
+def calibrated_scores(trainer: Trainer) -> dict[str, float]:
+    """Return each task's own metric on all dev rows, calibrated on them as a published pack would be."""
+    return {name: report["score"] for name, report in calibrated(trainer).items()}
+
+
+def calibrated(trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """Calibrate every task of the model on its dev rows, in place, and return the reports that a pack would keep."""
+    observe(trainer)
+    dev = _DevLogits(trainer, lambda rows: None)
+    errors = dev.calibrate()
+    reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
+    return {name: report | errors.get(name, {}) for name, report in reports.items()}
+
+
 def observe(trainer: Trainer) -> None:
     """Let every task count what it needs in its train rows, in place."""
     for name, task in trainer.model.tasks.items():

@@ -27,10 +27,10 @@ from umbel.records import Window
 from umbel.tokenize import Tokenizer
 from umbel.tree import Branch, cut, rows_of
 from umbel.weights import Embedding
+from umbel.windows import LENGTH_STEP
 
 Floats = NDArray[np.float32]
 
-LENGTH_STEP = 8  # windows are padded to a multiple, and only windows of one padded length share a batch
 LENGTHS = (32, 64, 128, 256)  # of rows: each is padded to the first that it fits
 ROW_TOKENS = LENGTHS[-1]  # a question with more options than fit is read in several rows
 PASS_TOKENS = 2048  # branch tokens read at once

@@ -15,13 +15,14 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from umbel.batches import Reading, batches, groups, joined_offsets
+from umbel.batches import Reading, groups
 from umbel.branch_graph import BranchEngine, Kept
 from umbel.decide import UNCALIBRATED, Answer
 from umbel.described import prediction_of, questions_of
 from umbel.encodings import MOST_HELD, Encoding, EncodingCache, Passing, Progress
 from umbel.engine import Engine
 from umbel.errors import InputError, PackError, UmbelError, suggest
+from umbel.forks import Forks
 from umbel.gather import by_pace
 from umbel.heads import Heads
 from umbel.inquiries import Inquiry, Reply
@@ -33,6 +34,7 @@ from umbel.reading import ReadingHead
 from umbel.records import Counters, Prediction, Refused, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
+from umbel.windows import batches_of, embedded_in, joined_offsets
 
 Floats = NDArray[np.float32]
 
@@ -58,7 +60,9 @@ class Model:
         tokenizer: Tokenizer,
         branches: BranchEngine | None = None,
         cache_bytes: int = CACHE_BYTES,
+        forks: Forks | None = None,
     ) -> None:
+        self._forks = forks
         self.pack, self.engine, self.embedding, self.tokenizer = pack, engine, embedding, tokenizer
         self.tasks = pack.tasks
         self.counters = Counters()
@@ -128,7 +132,7 @@ class Model:
         """Encode windows and return what is kept of each."""
         began = time.perf_counter()
         found: dict[int, Kept] = {}
-        for length, places in batches(windows):
+        for length, places in batches_of(windows):
             found.update(zip(places, self._need_reader().keep([windows[each] for each in places], length), strict=True))
         with self._counting:
             self.counters.windows += len(windows)
@@ -254,7 +258,7 @@ class Model:
         """Return the hidden states of each text's first window `[tokens, hidden]`."""
         windows = [cut[0] for cut in self.tokenizer.windows_many(texts)]
         found: dict[int, Floats] = {}
-        for length, places in batches(windows):
+        for length, places in batches_of(windows):
             batch = self._encode([windows[place] for place in places], length)
             found |= {place: states[: len(windows[place].ids)] for place, states in zip(places, batch, strict=True)}
         return [found[place] for place in range(len(windows))]
@@ -302,7 +306,8 @@ class Model:
         began = time.perf_counter()
         for reading in readings:
             reading.keeps |= any(name in self._described for name in reading.names)
-            found = self.encodings.get(self._maker, reading.text) if recall else None
+            recalls = recall and not self._detached(reading.names)  # own layers read states that are not kept
+            found = self.encodings.get(self._maker, reading.text) if recalls else None
             if found and not isinstance(found.kept, Passing):
                 reading.recalled, reading.windows, reading.kept = found, list(found.windows), list(found.kept)
         new = [reading for reading in readings if reading.recalled is None]
@@ -322,15 +327,18 @@ class Model:
         for keeps in (False, True):  # what is kept takes copies, so the others do without
             chosen = [(each, part) for each, part in places if not each.recalled and self._held(each) == keeps]
             windows = [reading.windows[part] for reading, part in chosen]
-            for length, batch in batches(windows):
+            for length, batch in batches_of(windows):
                 started = time.perf_counter()
                 some = [windows[place] for place in batch]
-                kepts = self._need_reader().keep(some, length) if keeps else None
-                hidden = [each.hidden for each in kepts] if kepts else self._encode(some, length)
+                detached = sorted({name for place in batch for name in self._detached(chosen[place][0].names)})
+                hidden, kepts, own = self._states(some, length, keeps, detached)
                 encoding += time.perf_counter() - started
                 for row, place in enumerate(batch):
                     reading, part = chosen[place]
-                    reading.logits[part] = self._logits(hidden[row][: len(windows[place].ids)], reading)
+                    tokens = len(windows[place].ids)
+                    reading.logits[part] = self._logits(hidden[row][:tokens], reading)
+                    for name in self._detached(reading.names):
+                        reading.logits[part] |= self._heads.logits(own[name][row][:tokens], [name])
                     reading.kept[part] = kepts[row] if kepts else None
         with self._counting:
             self.counters.seconds_encoding += encoding
@@ -341,14 +349,33 @@ class Model:
         return reading.keeps and len(reading.windows) <= MOST_HELD
 
     def _logits(self, states: Floats, reading: Reading) -> dict[str, Floats]:
-        return self._heads.logits(states, [name for name in reading.names if name not in self._described])
+        apart = self._described.keys() | set(self._detached(reading.names))
+        return self._heads.logits(states, [name for name in reading.names if name not in apart])
+
+    def _detached(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self._forks.layers] if self._forks else []
+
+    def _states(
+        self, windows: Sequence[Window], length: int, keep: bool, detached: Sequence[str]
+    ) -> tuple[Sequence[Floats], Sequence[Kept] | None, dict[str, Floats]]:
+        """Encode windows once: hidden states, what is kept of each if asked for, and those of detached tasks."""
+        embedded, lengths = embedded_in(self.embedding, windows, length, self.tokenizer.pad)
+        kept: Sequence[Kept] | None = None
+        hidden: Sequence[Floats]
+        lower: Sequence[Floats] = ()
+        if keep:
+            kept, lower = self._need_reader().engine.keep_lower(embedded, lengths)
+            hidden = [each.hidden for each in kept]
+        elif detached:
+            states, lower = self.engine.encode_lower(embedded, lengths)
+            hidden = list(states)
+        else:
+            hidden = list(self.engine.encode(embedded, lengths))
+        own = self._forks.read(lower, lengths, detached) if self._forks and detached else {}
+        return hidden, kept, own
 
     def _encode(self, windows: Sequence[Window], length: int) -> Floats:
-        ids = np.full((len(windows), length), self.tokenizer.pad, np.int64)
-        for row, window in enumerate(windows):
-            ids[row, : len(window.ids)] = window.ids
-        lengths = np.array([len(window.ids) for window in windows], np.int32)
-        return self.engine.encode(self.embedding.rows(ids), lengths)
+        return self.engine.encode(*embedded_in(self.embedding, windows, length, self.tokenizer.pad))
 
     def _result(self, reading: Reading) -> Result:
         began, names = time.perf_counter(), reading.names

@@ -15,7 +15,7 @@ from umbel.asking import Asker, read_templates
 from umbel.data import load
 from umbel.errors import InputError, MissingExtraError, PackError
 from umbel.evaluate import LIMIT, Predictor, evaluate, spread
-from umbel.records import Prediction, Result, Task
+from umbel.records import Example, Prediction, Result, Task
 
 if TYPE_CHECKING:
     from umbel.pack import Pack
@@ -38,9 +38,19 @@ def score(
         InputError: the declaration names none of the tasks.
         DataError: the dev rows have faults.
     """
+    known, dev = dev_data(spec, tasks)
+    return evaluate(told_in_chunks(predictor, told), known, dev, limit=limit or LIMIT)
+
+
+def dev_data(spec: PackSpec, tasks: Mapping[str, Task]) -> tuple[dict[str, Task], dict[str, list[Example]]]:
+    """Return those of the tasks that the declaration has dev rows for, and these rows by file.
+
+    Raises:
+        InputError: the declaration names none of the tasks.
+        DataError: the dev rows have faults.
+    """
     data = load(_dev_only(spec, tasks))
-    known = {name: task for name, task in tasks.items() if name in data.tasks}
-    return evaluate(_told(predictor, told), known, data.dev, limit=limit or LIMIT)
+    return {name: task for name, task in tasks.items() if name in data.tasks}, data.dev
 
 
 def score_questions(
@@ -88,7 +98,7 @@ def _without_train(task: TaskSpec, labels: Mapping[str, tuple[str, ...]]) -> Tas
     return task.model_copy(update={"data": data, "labels": labels.get(task.name, task.labels)})
 
 
-def _told(predictor: Predictor, told: Told) -> Predictor:
+def told_in_chunks(predictor: Predictor, told: Told) -> Predictor:
     """Ask a predictor for a few hundred rows at a time, and tell after each."""
 
     def predict(texts: list[str], tasks: Sequence[str]) -> list[Mapping[str, Prediction]]:
@@ -119,18 +129,39 @@ def torch_predictor(pack: Pack, backbone: Backbone) -> Predictor:
         PackError: the pack is damaged, or was trained on another backbone.
     """
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("torch", "train") from error
+    if backbone.sha256 != pack.manifest.backbone.sha256:
+        found, expected = backbone.sha256, pack.manifest.backbone.sha256
+        raise PackError(f"{pack.folder}: found a backbone with SHA-256 {found}, expected {expected}", "pull that one")
+    together = [name for name in pack.tasks if name not in pack.forks]
+    parts = {name: _torch_part(pack, backbone, [name]) for name in pack.forks}
+    parts |= dict.fromkeys(together, _torch_part(pack, backbone, together))
+
+    def predict(texts: list[str], tasks: Sequence[str]) -> list[Mapping[str, Prediction]]:
+        answers: list[dict[str, Prediction]] = [{} for _ in texts]
+        for part in {id(each): each for each in (parts[task] for task in tasks)}.values():
+            for answer, found in zip(answers, part(texts, [t for t in tasks if parts[t] is part]), strict=True):
+                answer.update(found)
+        return list(answers)
+
+    return predict
+
+
+def _torch_part(pack: Pack, backbone: Backbone, tasks: Sequence[str]) -> Predictor:
+    """Return what answers tasks that read one encoder: the shared one, or a detached task's with its own layers."""
+    import torch
+
     from umbel.adapters import merge
     from umbel.backbones.bert import BertEncoder
     from umbel.model import MultiTaskModel, TrainedPredictor
 
-    if backbone.sha256 != pack.manifest.backbone.sha256:
-        found, expected = backbone.sha256, pack.manifest.backbone.sha256
-        raise PackError(f"{pack.folder}: found a backbone with SHA-256 {found}, expected {expected}", "pull that one")
-    encoder = BertEncoder.from_tensors(backbone.shape, merge(backbone.all_tensors(), pack.adapter()))
-    model = MultiTaskModel(encoder, pack.tasks, backbone.tokenizer.pad)
+    tensors = merge(backbone.all_tensors(), pack.adapter())
+    for task in tasks:
+        tensors = merge(tensors, pack.fork(task))
+    encoder = BertEncoder.from_tensors(backbone.shape, tensors)
+    model = MultiTaskModel(encoder, {task: pack.tasks[task] for task in tasks}, backbone.tokenizer.pad)
     for name, head in model.heads.items():
         head.load_state_dict({key: torch.from_numpy(value) for key, value in pack.head(name).items()})
     return TrainedPredictor(model, backbone.tokenizer)

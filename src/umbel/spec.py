@@ -79,10 +79,14 @@ class TaskSpec(_Settings):
 
 
 class MixingSpec(_Settings):
-    """How often each file's rows are drawn: by size, its square root, or `size ** (1 / temperature)`."""
+    """How often each file's rows are drawn: by size, its square root, or `size ** (1 / temperature)`.
+
+    A file of more than `cap` rows counts as one of so many (Raffel et al. 2020); 0: no cap.
+    """
 
     by: Literal["size", "square-root", "temperature"] = "size"
     temperature: Positive = 2.0
+    cap: Annotated[int, Field(ge=0)] = 0
 
 
 class TrainSpec(_Settings):
@@ -101,6 +105,9 @@ class TrainSpec(_Settings):
     clip: Positive = 1.0
     dropout: Share = 0.1
     mixing: MixingSpec = MixingSpec()
+    combining: Literal[
+        "sum", "uncertainty", "dwa", "gradnorm", "pcgrad", "cagrad", "nash-mtl", "famo", "aligned-mtl", "upgrad"
+    ] = "sum"
     evaluate_every: Positive = 0.25  # epochs
     patience: Annotated[int, Field(ge=0)] = 4  # evaluations without a better score before a task stops; 0: never
     dev_rows: Count = 500

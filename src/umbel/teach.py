@@ -206,14 +206,15 @@ def prove(before: Model, after: Model, name: str) -> dict[str, int]:
         if not _same(one[task], other[task])
     ]
     if differing:
-        raise UmbelError(f"teaching {name} moved {', '.join(differing[:5])}", "nothing was written; please report this")
+        raise UmbelError(f"changing {name} moved {', '.join(differing[:5])}", "nothing was written; please report this")
     return {"files": len(hashes[0]), "answers": len(others) * len(PROBES)}
 
 
 def _hashes(pack: Pack, name: str) -> dict[str, str]:
     """Return the hash of every file that is not the task's own, and of the manifest's entries of other tasks."""
     manifest = pack.manifest
-    files = [manifest.adapter, manifest.branches, *(e.head for task, e in manifest.tasks.items() if task != name)]
+    others = [entry for task, entry in manifest.tasks.items() if task != name]
+    files = [manifest.adapter, manifest.branches, *(e.head for e in others), *(e.fork for e in others)]
     entries = {f"{MANIFEST}: {task}": e.model_dump_json() for task, e in manifest.tasks.items() if task != name}
     return {each.file: each.sha256 for each in files if each} | entries
 

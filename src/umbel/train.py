@@ -24,6 +24,7 @@ from umbel.backbones.bert import BertEncoder, Encoding
 from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
 from umbel.branching import Asked
 from umbel.checkpoint import Progress
+from umbel.combining import Combiner, combiner_of
 from umbel.cuts import Cuts, count
 from umbel.decide import UNCALIBRATED, kind_name
 from umbel.distil import read_teacher, write_teacher
@@ -31,9 +32,11 @@ from umbel.errors import InputError
 from umbel.evaluate import evaluate, spread
 from umbel.kinds.base import kind_of
 from umbel.model import MultiTaskModel, TrainedPredictor, window_logits
+from umbel.optimizing import optimizer_of, schedule
 from umbel.processes import ALONE, Processes
 from umbel.quiz import Asker, Drawn, Quiz
-from umbel.records import Example, Task, Window
+from umbel.records import Example, Window
+from umbel.targets import stacked, target_of
 from umbel.vectors import VectorTeacher
 
 if TYPE_CHECKING:
@@ -47,7 +50,6 @@ SAVE_SECONDS = 45.0  # a kill loses less than a minute
 VECTOR_STEPS = 3  # vectors are compared at every third step, for three of them
 DEV_ASKED = 50  # rows of each dev file that questions are drawn for on the way
 FULL_BATCHES = 8  # a round holds at least so many, for its last batch may be a small one
-MATRIX_SHARE = 0.2  # of the heads' rate for the readouts' square matrices
 FROZEN = "embeddings.word_embeddings.weight"  # most of the parameters, and rows of rare pieces would only drift
 
 
@@ -119,6 +121,7 @@ class Trainer:
         reporter: Reporter,
         processes: Processes = ALONE,
         asker: Asker | None = None,
+        encoder: BertEncoder | None = None,
     ) -> None:
         self.spec, self.data, self.backbone, self.folder, self.processes = spec, data, backbone, folder, processes
         self.reporter = reporter if processes.leads else _Silent()
@@ -126,10 +129,10 @@ class Trainer:
         self.weights = {task.name: task.weight for task in spec.tasks}
         self.precision = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
         torch.manual_seed(self.settings.seed)
-        encoder = _encoder(backbone, self.settings)
+        encoder = encoder or _encoder(backbone, self.settings)
         pad, dropout = backbone.tokenizer.pad, self.settings.dropout
         self.model = MultiTaskModel(encoder, data.answered, pad, dropout, branching=asker is not None)
-        self.optimizer = _optimizer(self.model, self.settings)
+        self.optimizer = optimizer_of(self.model, self.settings)
         self.cuts: Cuts = {}
         self.items = {source: self._read(rows) for source, rows in data.train.items()}
         if self.settings.teachers:
@@ -137,6 +140,7 @@ class Trainer:
         self.vectors = VectorTeacher(backbone) if self.settings.keep_vectors or asker else None
         self.quiz = Quiz(asker, backbone, self.vectors) if asker and self.vectors else None
         self.plan = self._plan()
+        self.combiner = combiner_of(self.model, self.settings.combining, processes)
         self.progress = Progress("")
         self._saved = time.monotonic()
 
@@ -178,7 +182,7 @@ class Trainer:
         # Dropout repeats after a resume, and differs between processes.
         torch.manual_seed(self.settings.seed * 1_000_003 + self.progress.step + (self.processes.rank << 40))
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * _schedule(fraction, self.settings.warm_up)
+            group["lr"] = group["peak"] * schedule(fraction, self.settings.warm_up)
         self._learn(self._going(rows), fraction)
         length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         if length.isfinite():
@@ -208,6 +212,9 @@ class Trainer:
     def _learn(self, items: Sequence[Item], fraction: float) -> None:
         """Set the gradients of the loss of all items, each process having read its share."""
         mine = self.processes.share(items)
+        if self.combiner:
+            self._combine(self.combiner, mine, len(items), fraction)
+            return
         if mine:
             loss = self._loss(mine, fraction) * (len(mine) / len(items))  # a mean over rows: shares add up to it
             loss.backward()  # type: ignore[no-untyped-call]
@@ -218,25 +225,24 @@ class Trainer:
 
         `fraction` of the training is done: so much of a target is the gold answer's, the rest its teacher's, if any.
         """
-        ids, mask = self.model.pad_windows([item.window for item in items])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            encoding = self.model.encoder.encode(ids, mask)
-        hidden = encoding.hidden.float()
+        encoding, losses = self.losses(items, fraction)
+        return (sum(losses.values(), torch.zeros(())) + self._rest(encoding, items)) / len(items)
+
+    def _combine(self, combiner: Combiner, items: Sequence[Item], rows: int, fraction: float) -> None:
+        """Set the gradients as the declared way of combining tasks has it; `rows` are those of all processes."""
+        losses: dict[str, Tensor] = {}
+        rest = None
+        if items:
+            encoding, found = self.losses(items, fraction)
+            losses = {name: loss / rows for name, loss in found.items()}
+            rest = self._rest(encoding, items) / rows
+        counts = {name: sum(name in item.golds for item in items) for name in losses}
+        combiner.backward(losses, counts, rest, self.progress.combining)
+
+    def _rest(self, encoding: Encoding, items: Sequence[Item]) -> Tensor:
+        """Return the losses that are no task's, summed over the items: kept vectors and questions."""
+        hidden, mask = encoding.hidden.float(), encoding.mask
         total = hidden.new_zeros(())
-        losses_so_far = self.progress.losses
-        for name in self.model.heads:
-            rows = [row for row, item in enumerate(items) if name in item.golds]
-            if not rows or name in self.progress.stopped:
-                continue
-            task = self.data.tasks[name]
-            kind = kind_of(task.kind)
-            targets = [_target(task, items[row], fraction) for row in rows]
-            logits = self.model.logits(name, hidden[rows], mask[rows])
-            stacked = _stack(targets, ids.shape[1]) if kind.reads == "tokens" else torch.from_numpy(np.stack(targets))
-            losses = kind.loss(task, logits, stacked)
-            total = total + self.weights[name] * losses.sum()
-            mean = float(losses.detach().mean())
-            losses_so_far[name] = 0.95 * losses_so_far.get(name, mean) + 0.05 * mean
         windows = [item.window for item in items]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
             if self.vectors and self.settings.keep_vectors and self.progress.step % VECTOR_STEPS == 0:
@@ -244,7 +250,32 @@ class Trainer:
                 total = total + self.settings.keep_vectors * VECTOR_STEPS * kept.sum()
             if self.quiz:
                 total = total + self._question_loss(encoding, items)
-        return total / len(items)
+        return total
+
+    def losses(self, items: Sequence[Item], fraction: float = 1.0) -> tuple[Encoding, dict[str, Tensor]]:
+        """Encode the items once; return each task's losses, summed over its rows and weighted, where it has rows."""
+        ids, mask = self.model.pad_windows([item.window for item in items])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            encoding = self.model.encoder.encode(ids, mask)
+        hidden = encoding.hidden.float()
+        found: dict[str, Tensor] = {}
+        losses_so_far = self.progress.losses
+        for name in self.model.heads:
+            rows = [row for row, item in enumerate(items) if name in item.golds]
+            if not rows or name in self.progress.stopped:
+                continue
+            task = self.data.tasks[name]
+            kind = kind_of(task.kind)
+            targets = [
+                target_of(task, items[row].golds[name], items[row].window, items[row].taught.get(name), fraction)
+                for row in rows
+            ]
+            logits = self.model.logits(name, hidden[rows], mask[rows])
+            losses = kind.loss(task, logits, stacked(targets, ids.shape[1] if kind.reads == "tokens" else 0))
+            found[name] = self.weights[name] * losses.sum()
+            mean = float(losses.detach().mean())
+            losses_so_far[name] = 0.95 * losses_so_far.get(name, mean) + 0.05 * mean
+        return encoding, found
 
     def _question_loss(self, encoding: Encoding, items: Sequence[Item]) -> Tensor:
         assert self.quiz
@@ -319,7 +350,7 @@ class Trainer:
     def _plan(self) -> Plan:
         sizes = {source: len(items) for source, items in self.items.items()}
         mixing = self.settings.mixing
-        shares = shares_of(sizes, mixing.by, mixing.temperature, self.data.shares)
+        shares = shares_of(sizes, mixing.by, mixing.temperature, self.data.shares, mixing.cap)
         lengths = {s: np.array([len(item.window.ids) for item in items]) for s, items in self.items.items()}
         settings = self.settings
         rows = max(round(settings.epochs * sum(sizes.values())), 1)
@@ -356,44 +387,3 @@ def _encoder(backbone: Backbone, settings: TrainSpec) -> BertEncoder:
     if settings.sharing == "adapter":
         adapters.attach(encoder, settings.rank)
     return encoder
-
-
-def _optimizer(model: MultiTaskModel, settings: TrainSpec) -> torch.optim.Optimizer:
-    read = list(model.readouts.values())
-    heads = [*model.heads.parameters(), *(p for p in read if p.ndim < 2)]
-    pointers = [p for p in read if p.ndim > 1]
-    encoder = [p for p in model.encoder.parameters() if p.requires_grad]
-    decayed = [p for p in encoder if p.ndim > 1]
-    plain = [p for p in encoder if p.ndim < 2]
-    groups = [
-        {"params": decayed, "peak": settings.learning_rate, "weight_decay": settings.weight_decay},
-        {"params": plain, "peak": settings.learning_rate, "weight_decay": 0.0},
-        {"params": heads, "peak": settings.head_learning_rate, "weight_decay": 0.0},
-        {"params": pointers, "peak": settings.head_learning_rate * MATRIX_SHARE, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
-
-
-def _schedule(fraction: float, warm_up: float) -> float:
-    """Return the share of the peak learning rate: a linear warm-up, then a cosine to zero."""
-    if fraction < warm_up:
-        return min(max(fraction, 1e-3) / warm_up, 1.0)
-    return 0.5 * (1 + float(np.cos(np.pi * (fraction - warm_up) / (1 - warm_up))))
-
-
-def _target(task: Task, item: Item, fraction: float) -> NDArray[Any]:
-    kind, said = kind_of(task.kind), item.taught.get(task.name)
-    target = kind.target(task, item.golds[task.name], item.window)
-    return target if said is None else kind.blend(task, target, said, fraction)
-
-
-def _stack(targets: Sequence[NDArray[Any]], tokens: int) -> Tensor:
-    """Return tags `[rows, tokens]` padded with -100, or their probabilities `[rows, tokens, tags]` padded with zeros.
-
-    Either trains nothing.
-    """
-    if targets[0].ndim == 1:
-        padded = [np.pad(target, (0, tokens - len(target)), constant_values=-100) for target in targets]
-    else:
-        padded = [np.pad(target, ((0, tokens - len(target)), (0, 0))).astype(np.float32) for target in targets]
-    return torch.from_numpy(np.stack(padded))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from umbel.asking import Asker, read_templates
 from umbel.console import training
+from umbel.curves import Curves, Writer, writer_to
 from umbel.cuts import sentences
 from umbel.data import Data, load
 from umbel.errors import InputError, MissingExtraError
@@ -43,16 +44,20 @@ def need_torch() -> None:
 
 
 def train_pack(
-    declaration: Path, folder: Path | None = None, restart: bool = False, teach: Path | None = None
+    declaration: Path,
+    folder: Path | None = None,
+    restart: bool = False,
+    teach: Path | None = None,
+    log_to: Path | None = None,
 ) -> Path | None:
     """Train the tasks of a declaration, from the last save in `folder` if there is one; return the pack's own.
 
-    What the trained tasks say of their train rows is kept in `teach`, if given.
+    What the trained tasks say of their train rows is kept in `teach`, if given; `log_to` is a folder for TensorBoard.
 
     Of several processes that torchrun started only the first shows anything, writes, and returns a folder.
 
     Raises:
-        MissingExtraError: torch is not installed.
+        MissingExtraError: torch, or with `log_to` tensorboard, is not installed.
         SpecError, DataError: the declaration or its data has faults.
         InputError: `folder` holds the state of another training.
     """
@@ -61,10 +66,13 @@ def train_pack(
     from umbel.processes import joined
 
     with joined() as processes, _one_speaks(processes):
-        return _train(spec, folder or RUNS / spec.name, restart, teach, processes)
+        writer = writer_to(log_to) if log_to and processes.leads else None
+        return _train(spec, folder or RUNS / spec.name, restart, teach, processes, writer)
 
 
-def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, processes: Processes) -> Path | None:
+def _train(
+    spec: PackSpec, folder: Path, restart: bool, teach: Path | None, processes: Processes, writer: Writer | None
+) -> Path | None:
     from umbel import checkpoint
     from umbel.publish import publish
     from umbel.train import Trainer
@@ -77,7 +85,8 @@ def _train(spec: PackSpec, folder: Path, restart: bool, teach: Path | None, proc
     backbone = ready_backbone(backbone_of(spec))
     console = output()
     console.print(f"training {spec.name} {spec.version} on {backbone.name}; saved in {folder}", soft_wrap=True)
-    with training(console) as reporter:
+    with training(console) as shown, closing(writer) if writer else nullcontext():
+        reporter = Curves(shown, writer) if writer else shown
         with spinner("cutting the rows into tokens"):
             trainer = Trainer(spec, data, backbone, folder, reporter, processes, asker_of(spec, data))
         for line in sentences(trainer.cuts, spec.train.max_tokens):

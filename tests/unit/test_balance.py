@@ -23,6 +23,7 @@ def test_shares():
     assert shares_of(SIZES, "square-root") == {"big": pytest.approx(0.8), "small": pytest.approx(0.2)}
     assert shares_of(SIZES, "temperature", 1.0) == shares_of(SIZES, "size")
     assert shares_of(SIZES, "temperature", 2.0) == shares_of(SIZES, "square-root")
+    assert shares_of(SIZES, "size", cap=75) == {"big": pytest.approx(0.75), "small": pytest.approx(0.25)}
     assert shares_of(SIZES, "size", 1.0, {"small": 16.0}) == {"big": pytest.approx(0.5), "small": pytest.approx(0.5)}
 
 

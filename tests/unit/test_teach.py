@@ -120,7 +120,7 @@ def test_the_regression_is_that_of_scikit_learn(strength):
 def test_a_proof_that_fails_is_told(model, folder, monkeypatch):
     monkeypatch.setattr(teach, "_same", lambda one, other: False)
     entry = teach.entry_for(model.pack, "mood", "", [], ROWS)
-    with pytest.raises(UmbelError, match="teaching mood moved the answer of sentiment"):
+    with pytest.raises(UmbelError, match="changing mood moved the answer of sentiment"):
         teach.teach(model, folder / "out", "mood", entry, ROWS, [])
     assert not (folder / "out").exists()
 

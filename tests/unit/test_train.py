@@ -18,6 +18,7 @@ from umbel.catalogue import load_backbone
 from umbel.checkpoint import FILE
 from umbel.data import Data
 from umbel.errors import InputError
+from umbel.optimizing import schedule
 from umbel.processes import ALONE
 from umbel.records import Example, Task
 from umbel.spec import PackSpec, TaskSpec, TrainSpec
@@ -308,7 +309,7 @@ def test_dev_is_scored_as_often_as_declared_even_on_few_rows(backbone, tmp_path)
 
 @given(st.floats(0, 1), st.floats(0, 0.99))
 def test_the_rate_never_leaves_its_bounds(fraction, warm_up):
-    assert 0 <= train._schedule(fraction, warm_up) <= 1
+    assert 0 <= schedule(fraction, warm_up) <= 1
 
 
 def test_training_ends_when_every_task_has_stopped(backbone, tmp_path, monkeypatch):
@@ -319,7 +320,7 @@ def test_training_ends_when_every_task_has_stopped(backbone, tmp_path, monkeypat
 
 
 def test_the_rate_rises_and_falls():
-    rates = [train._schedule(n / 100, 0.1) for n in range(101)]
+    rates = [schedule(n / 100, 0.1) for n in range(101)]
     assert max(rates) == rates[10] == 1
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)

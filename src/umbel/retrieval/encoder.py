@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from umbel.batches import joined_offsets
 from umbel.errors import PackError
 from umbel.pack import find_pack, shipped
 from umbel.records import VectorPrediction
+from umbel.windows import joined_offsets
 
 if TYPE_CHECKING:
     from umbel.runtime import Model

@@ -1,0 +1,128 @@
+"""Runs `umbel detach`: trains a task's own layers, proves that nothing else moved, and tells what it cost and gave.
+
+Knows nothing of how a fork is trained.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from umbel import load as load_model
+from umbel.console import training
+from umbel.data import load
+from umbel.errors import InputError, suggest
+from umbel.evaluate import evaluate
+from umbel.kinds.base import kind_of
+from umbel.loading import backbone_of_pack, ready_model
+from umbel.metrics import better
+from umbel.pack import Pack, moved, shipped, write_task
+from umbel.scoring import runtime_predictor
+from umbel.spec import PackSpec, load_spec
+from umbel.teach import prove
+from umbel.terminal import file_size, output, spinner
+from umbel.training import RUNS, need_torch
+
+if TYPE_CHECKING:
+    from umbel.data import Data
+    from umbel.runtime import Model
+
+SHARED = 2 / 3  # of the layers, where nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Detachment:
+    """What detaching gave: scores before and after on the same dev rows, and the bytes of the task's own layers.
+
+    `pack` is None where the task was better as it was, and nothing was written.
+    """
+
+    pack: Pack | None
+    before: float
+    after: float
+    bytes: int
+    unchanged: dict[str, int]
+
+
+def detach_pack(
+    name: str, task: str, declaration: Path, first: int | None, epochs: float, out: Path | None, anyway: bool
+) -> Detachment:
+    """Give a task of the pack called `name` its own layers from `first` on and write the pack to `out`, or in place.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        InputError: the task or layer is not there, or a shipped pack would be changed in place.
+        UmbelError: the proof failed; the pack is as it was.
+    """
+    need_torch()
+    from umbel.detaching import alone, train_fork
+
+    model = ready_model(name)
+    pack = model.pack
+    _checked(pack, name, task, out)
+    with spinner(f"reading the data of {task}"):
+        spec = _declared(load_spec(declaration), pack, task)
+        spec, data = alone(spec, load(spec), pack, task, epochs)
+    backbone = backbone_of_pack(pack)
+    first = round(SHARED * backbone.shape.layers) if first is None else first
+    folder = RUNS / f"{pack.manifest.name}-detach" / f"{task}-{first}"
+    with training(output()) as reporter:
+        forked = train_fork(pack, task, spec, data, backbone, first, folder, reporter)
+    target = out or pack.folder
+    draft = target.with_name(f".{target.name}.{os.getpid()}.detached")
+    try:
+        with spinner("compiling, and comparing what must not have changed"):
+            again = load_model(write_task(pack, draft, task, forked.entry, forked.head, forked.fork).folder)
+            unchanged = prove(model, again, task)
+            before, after = (_score(each, task, data) for each in (model, again))
+        size = sum(path.stat().st_size for path in draft.glob(f"forks/{task}.safetensors"))
+        gains = better(pack.tasks[task].metric, after, before)
+        written = moved(again.pack, target) if gains or anyway else None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Detachment(written, before, after, size, unchanged)
+
+
+def _checked(pack: Pack, name: str, task: str, out: Path | None) -> None:
+    if task not in pack.tasks:
+        known = list(pack.tasks)
+        raise InputError(f"{task!r} is not a task of {name}{suggest(task, known)}", f"its tasks are {', '.join(known)}")
+    if not kind_of(pack.tasks[task].kind).trained or pack.manifest.tasks[task].head is None:
+        raise InputError(f"{task}: has no head that could be trained", "detach a task that was trained on rows")
+    if out is None and name in shipped():
+        raise InputError(f"{name} comes with Umbel and stays as it is", "name a folder for the new pack with --out")
+
+
+def _declared(spec: PackSpec, pack: Pack, task: str) -> PackSpec:
+    """Return the declaration of the task alone, with the pack's labels."""
+    kept = tuple(
+        each.model_copy(update={"labels": pack.tasks[task].labels}) for each in spec.tasks if each.name == task
+    )
+    if not kept:
+        raise InputError(f"{spec.name}: declares no task {task}", "name the pack's declaration with --data")
+    return spec.model_copy(update={"tasks": kept})
+
+
+def _score(model: Model, task: str, data: Data) -> float:
+    report: dict[str, Any] = evaluate(runtime_predictor(model), {task: model.tasks[task]}, data.dev)
+    return float(report[task]["score"])
+
+
+def tell(task: str, metric: str, found: Detachment) -> None:
+    """Say what detaching gave."""
+    console = output()
+    console.print(
+        f"{task}: {metric} {found.before:.2f} as it was, {found.after:.2f} with its own layers", soft_wrap=True
+    )
+    files, answers = found.unchanged["files"], found.unchanged["answers"]
+    console.print(
+        f"all else is as it was: {files} files and manifest entries and {answers} answers of other tasks compared",
+        soft_wrap=True,
+    )
+    if found.pack:
+        console.print(f"its layers take {file_size(found.bytes)}; the pack is in {found.pack.folder}", soft_wrap=True)
+    else:
+        console.print("nothing was written, for it is no better; --anyway writes it all the same", soft_wrap=True)
