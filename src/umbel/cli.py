@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from umbel.cli_questions import questions_app
 from umbel.cli_retrieval import retrieval_app
+from umbel.cli_write import write_app
 from umbel.errors import UmbelError
 
 USING, MAKING = "Use packs", "Make packs"
@@ -63,8 +64,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, fetch, remove and check backbones: the pretrained models under all packs.")
 data_app = typer.Typer(help="Check the data that a pack is trained on.", no_args_is_help=True)
-app.add_typer(questions_app)
-app.add_typer(retrieval_app)
+for commands in (questions_app, retrieval_app, write_app):
+    app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel=USING)
 app.add_typer(data_app, name="data", rich_help_panel=MAKING)
 

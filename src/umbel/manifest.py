@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from umbel.decide import Calibration
 from umbel.records import Task
+from umbel.writings import Writing
 
 
 class _Record(BaseModel):
@@ -83,13 +84,20 @@ class TaskEntry(_Record):
     trim_end: str = ""
     instruction: str = ""
     descriptions: dict[str, str] = Field(default_factory=dict)
+    writing: Writing | None = None
     head: File | None = None
     scores: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataNote, ...] = ()
 
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `writing` out where there is none, so that an older Umbel reads a pack that needs nothing newer."""
+        fields: dict[str, Any] = dump(self)
+        return fields if self.writing else {name: value for name, value in fields.items() if name != "writing"}
+
     def task(self, name: str) -> Task:
         """Return what predictions need of this entry."""
-        fields = self.model_dump(exclude={"head", "scores", "data"})
+        fields = self.model_dump(exclude={"writing", "head", "scores", "data"})
         return Task(name=name, **fields)
 
 

@@ -42,8 +42,8 @@ from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 3  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING = 2, 3
+FORMAT = 4  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_WRITING = 2, 3, 4
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -220,6 +220,8 @@ def write_pack(
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
                 manifest = manifest.model_copy(update={"format": WITH_BRANCHES, "branches": entry})
+            if any(entry.writing for entry in manifest.tasks.values()):
+                manifest = manifest.model_copy(update={"format": WITH_WRITING})
             (draft / CARD).write_text(card, encoding="utf-8")
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
             _replace(draft, folder)
@@ -241,7 +243,8 @@ def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Te
     def change(draft: Path) -> Manifest:
         stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
         tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored})}
-        return source.manifest.model_copy(update={"tasks": tasks, "format": max(WITH_BRANCHES, source.manifest.format)})
+        needed = WITH_WRITING if entry.writing else WITH_BRANCHES
+        return source.manifest.model_copy(update={"tasks": tasks, "format": max(needed, source.manifest.format)})
 
     return _changed(source, folder, change)
 

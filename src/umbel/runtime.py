@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from umbel.reading import ReadingHead
 from umbel.records import Prediction, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
+
+if TYPE_CHECKING:
+    from umbel.replies import Order, PackWriter, Reply
 
 Floats = NDArray[np.float32]
 
@@ -98,6 +101,8 @@ class Model:
         self._counting = threading.Lock()
         self.encodings = EncodingCache(cache_bytes)
         self._reader = self._reader_of(branches) if branches else None
+        self.opens_writer: Callable[[Model], PackWriter] | None = None  # given by `umbel.load`
+        self._writer: PackWriter | None = None
 
     @overload
     def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...  # type: ignore[overload-overlap]
@@ -193,6 +198,30 @@ class Model:
             if isinstance(encoding.kept, Passing):  # it was read meanwhile
                 self.counters.seconds_branches -= self.counters.seconds_encoding - encoding_before
         return answers
+
+    @property
+    def writer(self) -> PackWriter:
+        """What writes this pack's texts; its decoder is loaded with the first of them.
+
+        Raises:
+            PackError: the model was not loaded by `umbel.load`.
+        """
+        with self._counting:
+            if self._writer is None:
+                if self.opens_writer is None:
+                    raise PackError("this model cannot write", "load it with umbel.load")
+                self._writer = self.opens_writer(self)
+            return self._writer
+
+    def write(self, text: str, task: str = "reply", order: Order | None = None) -> list[Reply]:
+        """Write a text about a message, or several at once, checked by the pack (`replies.PackWriter.write`).
+
+        >>> model.write("My parcel is late", "reply")[0].text
+
+        Raises:
+            UmbelError: as `PackWriter.write` raises them.
+        """
+        return self.writer.write(text, task, order) if order else self.writer.write(text, task)
 
     def means(self, texts: Sequence[str]) -> Floats:
         """Return the mean hidden state of each text's first window `[texts, hidden]`: what a new head learns from.
