@@ -102,7 +102,6 @@ class Model:
         self.encodings = EncodingCache(cache_bytes)
         self._reader = self._reader_of(branches) if branches else None
         self.opens_writer: Callable[[Model], PackWriter] | None = None  # given by `umbel.load`
-        self._writer: PackWriter | None = None
 
     @overload
     def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...  # type: ignore[overload-overlap]
@@ -199,28 +198,15 @@ class Model:
                 self.counters.seconds_branches -= self.counters.seconds_encoding - encoding_before
         return answers
 
-    @property
+    @cached_property
     def writer(self) -> PackWriter:
-        """What writes this pack's texts; its decoder is loaded with the first of them.
-
-        Raises:
-            PackError: the model was not loaded by `umbel.load`.
-        """
-        with self._counting:
-            if self._writer is None:
-                if self.opens_writer is None:
-                    raise PackError("this model cannot write", "load it with umbel.load")
-                self._writer = self.opens_writer(self)
-            return self._writer
+        """What writes this pack's texts; its decoder is loaded with the first of them."""
+        if self.opens_writer is None:
+            raise PackError("this model cannot write", "load it with umbel.load")
+        return self.opens_writer(self)
 
     def write(self, text: str, task: str = "reply", order: Order | None = None) -> list[Reply]:
-        """Write a text about a message, or several at once, checked by the pack (`replies.PackWriter.write`).
-
-        >>> model.write("My parcel is late", "reply")[0].text
-
-        Raises:
-            UmbelError: as `PackWriter.write` raises them.
-        """
+        """Write a text about a message, or several at once, checked by the pack (`replies.PackWriter.write`)."""
         return self.writer.write(text, task, order) if order else self.writer.write(text, task)
 
     def means(self, texts: Sequence[str]) -> Floats:

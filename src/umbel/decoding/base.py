@@ -106,7 +106,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Limits:
-    """How a text is written. `temperature` 0 takes the likeliest token; one `seed` gives one text, whatever is beside it.
+    """How a text is written. `temperature` 0 takes the likeliest token; one `seed` gives one text, alone or not.
 
     `schema` is a JSON schema that the text must validate against.
     """

@@ -243,7 +243,7 @@ class LlamaCpp:
         return sequences
 
     def _read_rows(self, rows: Sequence[tuple[int, int, Tokens]], every: bool) -> list[Floats]:
-        """Read rows of (sequence, first position, tokens); return the logits of each `[every, one or no, vocabulary]`."""
+        """Read rows of (sequence, first position, tokens); return each row's logits `[tokens, vocabulary]`."""
         flat, wanted, counts = [], [], []
         for sequence, first, tokens in rows:
             flat += [(token, first + at, sequence) for at, token in enumerate(tokens)]

@@ -80,6 +80,8 @@ class Reader:
 
     def feed(self, piece: bytes, last: bool = False) -> str:
         """Return the characters that are certain by now; what may begin a stop string is held back."""
+        if self.stopped:
+            return ""
         self._held += self._decoder.decode(piece, last)
         found = [at for word in self._stop if (at := self._held.find(word)) >= 0]
         if found:
