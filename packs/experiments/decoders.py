@@ -1,12 +1,12 @@
-"""Measures decoders on sets that no pack trains on, beside a pack's branches: accuracy, and milliseconds a question.
+"""Measures decoders on sets that no pack trains on, beside a pack's branches: accuracy, milliseconds a question.
 
     python packs/experiments/decoders.py --sets DATA --rows 100 [--only sst2,waimai_10k] [--engines smollm2-135m-instruct]
 
-Questions are those of `unseen.py`, about the first so many of its evenly spread dev rows, choices and predicates alone.
-Each decoder weighs options as `zeroshot.Readout` says; `--readouts` compares all of its ways. Every question is asked of a
-text that was not read before, so a question's milliseconds are those of reading the text, too; `+ms` are those of one
-more question on a text that was read. The first row of each ask is not timed: it pays for the question's calibration.
-The table goes to the terminal, the last line is JSON.
+Questions are those of `unseen.py`, choices and predicates by their names alone, about evenly spread dev rows. Each decoder
+weighs options as `zeroshot.Readout` says; `--readouts` compares all of its ways. Every question is asked of a text that
+was not read before, so a question's milliseconds are those of reading the text, too; `+ms` are those of one more
+question on a text that was read. The first row of each ask is not timed: it pays for the question's calibration. The
+table goes to the terminal, the last line is JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from unseen import HERE, Asked, dev_rows, figures, make, names_only, read_asks, spread
@@ -65,7 +66,8 @@ def engines_of(name: str, every_readout: bool, threads: int) -> Mapping[str, Ask
     if name == "pack":
         return {"base": umbel.load("base", threads=threads).ask}
     decoder = load_decoder(name, threads)
-    ways = [Readout(by, c, n) for by, c, n in product(("sum", "mean"), (True, False), (True, False))]
+    both: tuple[Literal["sum", "mean"], ...] = ("sum", "mean")
+    ways = [Readout(by, calibrated, listed) for by, calibrated, listed in product(both, (True, False), (True, False))]
     return {
         name if not every_readout else f"{name} {astuple(way)}": Asker(decoder, way).ask
         for way in (ways if every_readout else [Readout()])

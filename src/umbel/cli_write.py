@@ -87,3 +87,38 @@ def write(
     }
     given = {name: value for name, value in changes.items() if value is not None}
     writing.write(pack, text, task, writing.order_of(given, texts, seed), as_json, threads)
+
+
+@write_app.command(
+    rich_help_panel="Make packs",
+    epilog=_examples(
+        "umbel tune answers.jsonl --out adapters/answers",
+        "umbel tune summaries.jsonl --task summary --epochs 5 --out adapters/summaries",
+    ),
+)
+def tune(
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="ROWS", help="Rows with `text` and `answer`: JSONL, CSV or TSV.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the adapter goes.", show_default=False)
+    ],
+    task: Annotated[
+        str, typer.Option("--task", "-t", metavar="NAME", help="What is written: reply, summary, plan or free.")
+    ] = "reply",
+    backbone: Annotated[
+        str, typer.Option("--backbone", "-b", metavar="NAME", help="A decoder of `umbel models`, or a GGUF file.")
+    ] = "smollm2-135m-instruct",
+    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="How often each row is learnt from.")] = 3,
+    rank: Annotated[int, typer.Option(min=1, metavar="N", help="The rank of the adapter's matrices.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same seed trains the same.")] = 1,
+) -> None:
+    """Train a low-rank adapter of a decoder for one task; needs the extras `train` and `write`.
+
+    The adapter acts on what is written alone: the conversation before it is read once for all tasks, and no other task
+    changes. FOLDER gets it as PEFT writes it, and as adapter.gguf, which `writing.adapter` of a declaration names.
+    """
+    from umbel import write as writing
+
+    writing.tune(data, out, task, backbone, (epochs, rank, seed))

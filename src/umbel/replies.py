@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from umbel.decoding.base import Cancelled, Finish, Limits, Message, Stream, Writer
 from umbel.decoding.grammar import validates
 from umbel.decoding.prompts import prompt
@@ -158,7 +160,11 @@ class PackWriter:
         known = self.tasks()
         if task not in known:
             raise InputError(f"{task!r} is no task that writes{suggest(task, list(known))}")
-        return Writing.model_validate({**known[task].model_dump(), **order.changes})
+        try:
+            return Writing.model_validate({**known[task].model_dump(), **order.changes})
+        except ValidationError as error:
+            faults = (f"{'.'.join(map(str, e['loc']))}: found {e['input']!r:.60}: {e['msg']}" for e in error.errors())
+            raise InputError("\n  ".join(faults)) from error
 
     def writer(self, setting: Writing) -> Writer:
         """Return the writer of a task; it is loaded once."""

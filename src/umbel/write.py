@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -12,6 +13,7 @@ from rich.text import Text
 from umbel.answers import DIGITS, json_line
 from umbel.catalogue import CATALOGUE
 from umbel.decoding.load import is_decoder
+from umbel.errors import MissingExtraError
 from umbel.loading import fetched, ready_model
 from umbel.replies import Order
 from umbel.terminal import errors, output, visible
@@ -102,3 +104,31 @@ def plain(reply: Reply) -> dict[str, Any]:
 def visible_lines(text: str) -> str:
     """Return a text with its lines kept and control characters made visible."""
     return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def tune(data: Path, out: Path, task: str, backbone: str, numbers: tuple[int, int, int]) -> None:
+    """Train an adapter and show how its loss falls; `numbers` are epochs, rank and seed.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        UmbelError: as `tuning.tune` raises them.
+    """
+    try:
+        import torch  # noqa: F401 - asked for here, for a clear message
+    except ImportError as error:
+        raise MissingExtraError("torch", "train") from error
+    from umbel import tuning
+
+    fetched(backbone)
+    epochs, rank, seed = numbers
+    settings = tuning.Tuning(rank=rank, epochs=epochs, seed=seed)
+
+    def progress(done: int, total: int, loss: float) -> None:
+        errors().print(f"{done} of {total} rows, loss {loss:.3f}", soft_wrap=True)
+
+    losses = tuning.tune(backbone, data, out, task, settings, progress)
+    output().print(
+        f"{out}: learnt from {losses['rows']:.0f} rows, loss {losses['first']:.3f} in the first epoch, "
+        f"{losses['last']:.3f} in the last",
+        soft_wrap=True,
+    )

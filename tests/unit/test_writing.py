@@ -57,7 +57,7 @@ def test_a_template_without_system_gets_it_in_the_first_message() -> None:
 
 def test_a_template_can_do_no_harm() -> None:
     decoder = ToyDecoder(template="{{ ''.__class__.__mro__ }}")
-    with pytest.raises((InputError, BackboneError), match="refuses|unsafe"):
+    with pytest.raises((InputError, BackboneError), match=r"refuses|unsafe"):
         Chat(decoder).tokens(HELLO)
 
 

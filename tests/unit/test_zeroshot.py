@@ -28,7 +28,7 @@ URGENT = Score("How urgent?", (Option("low"), Option("middle"), Option("high")))
 WHO = Extract("Who paid?")
 
 
-@pytest.mark.parametrize("readout", [Readout(), Readout("sum", False), Readout("mean", True, False)])
+@pytest.mark.parametrize("readout", [Readout(), Readout("sum", False, True), Readout("mean", True, True)])
 def test_order_and_company_change_nothing(readout: Readout) -> None:
     asker = Asker(ToyDecoder(), readout)
     together = asker.ask(TEXT, [TEAM, ANGRY, URGENT, WHO])

@@ -67,6 +67,7 @@ class LlamaCpp:
         self.ends = frozenset(
             t for t in range(self.vocabulary) if self._library.llama_vocab_is_eog(self._vocabulary, t)
         )
+        self.end: int = self._library.llama_vocab_eos(self._vocabulary)
         adds = self._library.llama_vocab_get_add_bos(self._vocabulary)
         self.begin: tuple[int, ...] = (self._library.llama_vocab_bos(self._vocabulary),) if adds else ()
         self._lock = threading.RLock()
@@ -304,6 +305,11 @@ class LlamaCpp:
             self._drop(self._closed)
             self._closed, self._used = [], self._kept_top
 
+    def forget(self) -> None:
+        """Let go of all kept prefixes."""
+        with self._lock:
+            self._forget()
+
     def _forget(self) -> None:
         """Let go of all kept prefixes and closed branches."""
         self._drop([*(sequence for sequence, _ in self._kept.values()), *self._closed])
@@ -334,7 +340,7 @@ class LlamaCpp:
         with self._lock:
             found = self._library.llama_adapter_lora_init(self._model, str(path).encode())
             if not found:
-                raise BackboneError(f"{path}: no adapter of {self.name}", "train one: umbel train-adapter")
+                raise BackboneError(f"{path}: no adapter of {self.name}", "train one: umbel tune")
             self._adapters[name] = int(found)
 
     @contextmanager

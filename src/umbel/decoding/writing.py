@@ -47,7 +47,8 @@ class LocalWriter:
             raise InputError(f"max_tokens: found {limits.max_tokens}, {self.name} has room for {most}")
         fitted = self.chat.fit(messages, room)
         constraints = [self.grammars.schema(limits.schema) for _ in range(texts)] if limits.schema else None
-        return LocalStream(self.decoder, fitted, limits, texts, cancelled, adapter, constraints)
+        own = len(self.chat.around("", "x")[1]) if adapter else 0  # an adapter acts from the answer's header on
+        return LocalStream(self.decoder, fitted, limits, texts, cancelled, adapter, constraints, own)
 
 
 @dataclass
@@ -102,8 +103,10 @@ class LocalStream:
         cancelled: Cancelled | None,
         adapter: str | None,
         constraints: Sequence[Constraint] | None,
+        own: int = 0,
     ) -> None:
         self.written: list[Written] = []
+        self._own = own  # tokens at the end of the prompt that are each branch's own
         self._decoder, self._fitted, self._limits, self._adapter = decoder, fitted, limits, adapter
         self._cancelled = cancelled or (lambda: False)
         self._growing = [
@@ -118,9 +121,9 @@ class LocalStream:
             TimeLimitError: the conversation was not read in time.
         """
         began = time.perf_counter()
-        *before, last = self._fitted.tokens  # the last token is each branch's own, so that an adapter acts from there
-        prefix = self._prefix(before, began)
-        branches = self._decoder.grow(prefix, [[last]] * len(self._growing), self._adapter)
+        cut = len(self._fitted.tokens) - self._own
+        prefix = self._prefix(self._fitted.tokens[:cut], began)
+        branches = self._decoder.grow(prefix, [self._fitted.tokens[cut:]] * len(self._growing), self._adapter)
         first = 0.0
         try:
             while any(each.finish is None for each in self._growing):

@@ -45,9 +45,9 @@ LEAST_FREE = 256  # tokens for questions and answers
 class Readout:
     """How options are weighed: by the sum or mean of their tokens, with or without calibration, named or not."""
 
-    by: Literal["sum", "mean"] = "mean"
+    by: Literal["sum", "mean"] = "sum"
     calibrated: bool = True
-    listed: bool = True
+    listed: bool = False
 
 
 class Asker:
