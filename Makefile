@@ -27,8 +27,8 @@ $(BASE): requirements/base.txt pyproject.toml | $(RUN)/pip
 	$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEV): requirements/train.txt requirements/dev.txt $(BASE)
-	$(PIP) install -qq -r requirements/train.txt -r requirements/dev.txt
+$(DEV): requirements/train.txt requirements/write.txt requirements/dev.txt $(BASE)
+	$(PIP) install -qq -r requirements/train.txt -r requirements/write.txt -r requirements/dev.txt
 	@touch $@
 
 $(BENCH): requirements/bench.txt $(DEV)

@@ -1,8 +1,8 @@
 """Measures decoders on sets that no pack trains on, beside a pack's branches: accuracy, milliseconds a question.
 
-    python packs/experiments/decoders.py --sets DATA --rows 100 [--only sst2,waimai_10k] [--engines smollm2-135m-instruct]
+    python packs/experiments/decoders.py --sets DATA --rows 100 [--only sst2] [--engines smollm2-135m-instruct]
 
-Questions are those of `unseen.py`, choices and predicates by their names alone, about evenly spread dev rows. Each decoder
+Questions are those of `unseen.py`, choices and predicates by their names alone, about evenly spread dev rows. A decoder
 weighs options as `zeroshot.Readout` says; `--readouts` compares all of its ways. Every question is asked of a text that
 was not read before, so a question's milliseconds are those of reading the text, too; `+ms` are those of one more
 question on a text that was read. The first row of each ask is not timed: it pays for the question's calibration. The

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,10 +114,8 @@ def tune(data: Path, out: Path, task: str, backbone: str, numbers: tuple[int, in
         MissingExtraError: torch is not installed.
         UmbelError: as `tuning.tune` raises them.
     """
-    try:
-        import torch  # noqa: F401 - asked for here, for a clear message
-    except ImportError as error:
-        raise MissingExtraError("torch", "train") from error
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch", "train")
     from umbel import tuning
 
     fetched(backbone)

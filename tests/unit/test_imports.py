@@ -17,6 +17,7 @@ HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "scipy", "sklearn", "na
 TRAINING = {
     *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "reading_model"),
     *("reading_train", "train", "training", "vectors"),
+    "tuning",
 }
 
 

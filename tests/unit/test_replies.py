@@ -50,7 +50,7 @@ def write(model: Model, said: str, text: str = "My parcel is late", order: Order
 
 def test_a_manifest_keeps_what_is_written_and_only_then_is_of_the_new_format(folder: Path) -> None:
     pack = read_pack(folder / "tiny")
-    assert pack.manifest.format == 3
+    assert pack.manifest.format == 4
     assert pack.manifest.tasks["answer"].writing == REPLY.writing
     assert "answer" not in pack.tasks  # nothing that an analysis answers
     raw = json.loads((folder / "tiny" / "manifest.json").read_text())

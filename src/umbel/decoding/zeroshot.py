@@ -31,7 +31,7 @@ from umbel.questions import (
     Predicate,
     Question,
     Score,
-    checked,
+    all_checked,
 )
 from umbel.records import Span, language_of
 
@@ -67,8 +67,8 @@ class Asker:
         """
         if not isinstance(text, str) or not text.strip():
             raise InputError("the text is blank", "leave blank texts out")
+        all_checked(questions)
         for place, question in enumerate(questions):
-            checked(question, f"questions[{place}]: ")
             if isinstance(question, Mentions):
                 raise InputError(f"questions[{place}]: a decoder does not mark spans of types", "ask a pack")
         prefix, after = self._read(text)
