@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from umbel.backbones.llama import LlamaDecoder
 from umbel.catalogue import pull
+from umbel.decoderfile import read_decoder
 from umbel.decoding.base import Floats, Prefix, Stem
 from umbel.decoding.engine import LlamaCpp
 from umbel.decoding.load import load_decoder
 from umbel.errors import BackboneError, DownloadError, InputError
+from umbel.tuning import GGUF, Tuning, write_adapter
 
 pytest.importorskip("xllamacpp")
 DECODERS = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct", "gemma-3-270m")
@@ -112,6 +117,61 @@ def test_a_full_memory_lets_go_of_old_prefixes_and_answers_the_same(decoder: Lla
     with pytest.raises(InputError, match="found 0 tokens"):
         small.keep([])
     small.close()
+
+
+def test_adapters_act_on_branches_alone_and_share_the_prefix(decoder: LlamaCpp, tmp_path: Path) -> None:
+    """The engine's adapted branch is that of the torch decoder, but for quantisation; others keep their bits."""
+    weights = read_decoder(pull(decoder.name))
+    shape, header = weights.shape, decoder.tokens(" So:")
+    torch.manual_seed(1)
+    wide = {"q_proj": shape.heads * shape.head, "v_proj": shape.kv_heads * shape.head}
+    for name in ("one", "two"):
+        pairs = {
+            f"model.layers.{layer}.self_attn.{part}": (
+                torch.randn(8, shape.hidden) / shape.hidden**0.5,
+                torch.randn(width, 8) * 0.3,
+            )
+            for layer in range(shape.layers)
+            for part, width in wide.items()
+        }
+        write_adapter(tmp_path / name, weights, pairs, Tuning(), decoder.name, header)
+        decoder.add_adapter(name, tmp_path / name / GGUF)
+    start = [*decoder.begin, *decoder.tokens("Adapters. " + TEXT)]
+    prefix = decoder.keep(start)
+    plain = read(decoder, prefix, [header])[0]
+    before = decoder.counters.prefix_tokens
+    found = {}
+    for name in ("one", "two"):
+        branches = decoder.grow(prefix, [header], name)
+        found[name] = branches.logits[0].copy()
+        branches.close()
+    assert decoder.counters.prefix_tokens == before
+    assert same(read(decoder, prefix, [header])[0], plain)
+    assert not np.allclose(found["one"], found["two"], atol=0.1)
+    with pytest.raises(InputError, match="'three' is no adapter"):
+        decoder.grow(prefix, [header], "three")
+    expected = adapted_logits(LlamaDecoder.from_tensors(shape, weights.tensors), start, header, pairs)
+    assert cosine(found["two"], expected) > 0.98
+    assert cosine(found["two"], expected) > cosine(plain[0], expected)
+
+
+@torch.no_grad()
+def adapted_logits(
+    model: LlamaDecoder, start: list[int], header: list[int], pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+) -> Floats:
+    ids, rows = torch.tensor([start]), torch.tensor([header])
+    encoding = model.encode(ids, torch.ones_like(ids, dtype=torch.bool))
+    attends = torch.ones(1, len(header), len(header), dtype=torch.bool).tril()
+    positions = torch.arange(len(start), len(start) + len(header))[None]
+    scaled = {name: (down, up * 2.0) for name, (down, up) in pairs.items()}  # alpha 16 over rank 8
+    hidden = model.branch(encoding, torch.tensor([0]), rows, positions, attends, scaled)
+    logits: Floats = model.logits(hidden[0, -1]).numpy()
+    return logits
+
+
+def cosine(one: Floats, other: Floats) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
 
 
 def test_an_encoder_and_unknown_names_are_told() -> None:

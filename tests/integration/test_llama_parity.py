@@ -1,4 +1,4 @@
-"""The torch decoder on real weights: the logits of transformers' model, and nearly those of llama.cpp's quantised one."""
+"""The torch decoder on real weights: logits as of transformers, and nearly those of llama.cpp on the quantised file."""
 
 from __future__ import annotations
 
