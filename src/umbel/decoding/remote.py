@@ -125,7 +125,9 @@ class RemoteStream:
                 yield Chunk(text, number)
             if over:
                 break
-        if not said.strip():
+        if not said.strip() and finish == "time":
+            raise TimeLimitError(f"{self._remote.url}: no answer in time", "give it longer")
+        if not said.strip() and finish != "cancelled":
             raise DecoderError(f"{self._remote.url}: the answer is empty", "try again, or another model")
         yield Chunk("", number, finish)
         total = time.perf_counter() - began
