@@ -22,7 +22,7 @@ import numpy as np
 
 from umbel.decoding.base import Counters, Floats, Prefix, Stem, Tokens
 from umbel.decoding.llamalib import FLASH, library
-from umbel.decoding.scores import chosen, groups
+from umbel.decoding.scores import chosen, groups, shared
 from umbel.errors import BackboneError, DecoderError, InputError, TimeLimitError
 
 CONTEXT = 4096  # tokens of a prefix and a branch, where the model was trained for as many
@@ -170,14 +170,14 @@ class LlamaCpp:
     def _fork_nearest(self, wanted: tuple[int, ...]) -> tuple[int, int]:
         """Return a new sequence that begins as `wanted` does, as far as a kept prefix does, and how far that is."""
         (fresh,) = self._take(1)
-        best, shared = -1, 0
+        best, known = -1, 0
         for key, (sequence, _) in self._kept.items():
-            same = min(_shared(key, wanted), len(wanted) - 1)  # the last token is read for its logits
-            if same > shared:
-                best, shared = sequence, same
-        if shared:
-            self._library.llama_memory_seq_cp(self._memory, best, fresh, 0, shared)
-        return fresh, shared
+            same = min(shared(key, wanted), len(wanted) - 1)  # the last token is read for its logits
+            if same > known:
+                best, known = sequence, same
+        if known:
+            self._library.llama_memory_seq_cp(self._memory, best, fresh, 0, known)
+        return fresh, known
 
     def score(self, prefix: Prefix, stems: Sequence[Stem], adapter: str | None = None) -> list[list[Floats]]:
         """Return for each stem's leaves the log-probability of each of its tokens."""
@@ -396,10 +396,3 @@ class GrowingBranches:
         with self._decoder._lock:
             self._decoder._release(self._sequences)
             self._sequences = []
-
-
-def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Return how many first tokens two sequences share."""
-    length = min(len(one), len(other))
-    differ = np.flatnonzero(np.asarray(one[:length]) != np.asarray(other[:length]))
-    return int(differ[0]) if len(differ) else length

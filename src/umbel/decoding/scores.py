@@ -35,3 +35,10 @@ def chosen(first: Floats, following: Floats, tokens: Tokens) -> Floats:
     found = rows[np.arange(len(tokens)), list(tokens)] - np.log(np.exp(rows).sum(axis=1))
     scores: Floats = found.astype(np.float32)
     return scores
+
+
+def shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Return how many first tokens two sequences share."""
+    length = min(len(one), len(other))
+    differ = np.flatnonzero(np.asarray(one[:length]) != np.asarray(other[:length]))
+    return int(differ[0]) if len(differ) else length
