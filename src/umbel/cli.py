@@ -17,6 +17,7 @@ from umbel.cli_questions import questions_app
 from umbel.cli_retrieval import retrieval_app
 from umbel.cli_serve import serve_app
 from umbel.cli_sharing import sharing_app
+from umbel.cli_write import write_app
 from umbel.errors import UmbelError
 
 USING, MAKING = "Use packs", "Make packs"
@@ -65,7 +66,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, fetch, remove and check backbones: the pretrained models under all packs.")
 data_app = typer.Typer(help="Check the data that a pack is trained on.", no_args_is_help=True)
-for commands in (questions_app, retrieval_app, serve_app, sharing_app):
+for commands in (questions_app, retrieval_app, serve_app, sharing_app, write_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel=USING)
 app.add_typer(data_app, name="data", rich_help_panel=MAKING)

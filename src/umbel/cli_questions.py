@@ -38,6 +38,12 @@ def ask(
         ),
     ],
     pack: Annotated[str, PACK] = "base",
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", "-b", metavar="NAME", help="Ask a decoder, untrained, instead of a pack; needs extra `write`."
+        ),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Read every option closely, however many there are.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -53,7 +59,10 @@ def ask(
     texts, questions = asking.parsed(words)
     if not texts:
         raise InputError("found no text to ask about", 'umbel ask "the text" --predicate "a statement"')
-    asking.ask(ready_model(pack), texts, questions, as_json, exact)
+    if backbone:
+        asking.ask_decoder(backbone, texts, questions, as_json)
+    else:
+        asking.ask(ready_model(pack), texts, questions, as_json, exact)
 
 
 @questions_app.command(

@@ -78,7 +78,10 @@ def _kind(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*place, "multi-label"), f"{name} takes no multi-label; only text-classification does"
     if task.get("multi-label") is True and task.get("out-of-scope"):
         yield (*place, "out-of-scope"), "a multi-label task needs none: it may give no label at all; leave it out"
-    takes_data = kind.trained or kind.reads == "nothing"
+    writes = getattr(kind, "writes", False)
+    takes_data = kind.trained or (kind.reads == "nothing" and not writes)
+    if task.get("writing") is not None and not writes:
+        yield (*place, "writing"), f"{name} writes nothing; only text-generation does"
     if takes_data and not task.get("data"):
         yield (*place, "data"), "found no data, expected at least one entry with `train`, `dev` and `column`"
     if not takes_data and task.get("data"):

@@ -8,6 +8,8 @@ UmbelError
 ├── BackboneError    weights are unknown, unreadable or not of a supported architecture
 ├── DownloadError    weights could not be fetched or failed their hash; a retry may help
 ├── CacheError       the cache cannot be read or written
+├── DecoderError     a decoder cannot run, or a server that stands in for one fails; a retry may help
+│   └── TimeLimitError   a text was not begun within its time limit
 ├── RetrievalError   a search index is missing, damaged, too new, of another pack, or cannot be written
 ├── NotFoundError    a server does not serve a pack or index of this name
 ├── AccessError      a server's key is missing or unknown, or may not do what was asked
@@ -85,6 +87,16 @@ class DownloadError(UmbelError):
 
 class CacheError(UmbelError):
     """The cache cannot be read or written."""
+
+
+class DecoderError(UmbelError):
+    """A decoder cannot run, or a server that stands in for one is down, slow or answers nonsense."""
+
+    retry = True
+
+
+class TimeLimitError(DecoderError):
+    """A text was not begun within its time limit."""
 
 
 class RetrievalError(UmbelError):

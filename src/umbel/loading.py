@@ -28,7 +28,7 @@ def ready_model(name: str | Path) -> Model:
     from umbel.pack import read_pack
 
     pack = read_pack(name)
-    _fetched(_named_by(pack))
+    fetched(_named_by(pack))
     title = f"compiling {pack.manifest.name} for this machine, once"
     with nullcontext() if is_compiled(pack) else spinner(title):
         return load(pack.folder)
@@ -45,7 +45,7 @@ def prepare(name: str | Path) -> None:
 
     pack = read_pack(name)
     if is_compiled(pack):
-        _fetched(_named_by(pack))
+        fetched(_named_by(pack))
     else:
         ready_model(name)
 
@@ -56,7 +56,7 @@ def ready_backbone(name: str | Path) -> Backbone:
     Raises:
         UmbelError: as `load_backbone` raises them.
     """
-    _fetched(name)
+    fetched(name)
     return load_backbone(name)
 
 
@@ -86,7 +86,8 @@ def tokenizer_at_hand(spec: PackSpec) -> Tokenizer | None:
     return load_backbone(backbone_of(spec)).tokenizer
 
 
-def _fetched(name: str | Path) -> None:
+def fetched(name: str | Path) -> None:
+    """Fetch a backbone of the catalogue, if need be, with progress."""
     if name in CATALOGUE:
         with byte_bar(f"fetching {name}") as advance:
             pull(str(name), progress=advance)

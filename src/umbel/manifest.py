@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from umbel.decide import Calibration
 from umbel.records import Task
+from umbel.writings import Writing
 
 
 class _Record(BaseModel):
@@ -89,6 +90,7 @@ class TaskEntry(_Record):
     trim_end: str = ""
     instruction: str = ""
     descriptions: dict[str, str] = Field(default_factory=dict)
+    writing: Writing | None = None
     head: File | None = None
     fork: ForkFile | None = None
     scores: dict[str, Any] = Field(default_factory=dict)
@@ -96,14 +98,14 @@ class TaskEntry(_Record):
 
     def task(self, name: str) -> Task:
         """Return what predictions need of this entry."""
-        fields = self.model_dump(exclude={"head", "fork", "scores", "data"})
+        fields = self.model_dump(exclude={"writing", "head", "fork", "scores", "data"})
         return Task(name=name, **fields)
 
     @model_serializer(mode="wrap")
     def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a fork that is not there: a pack without any stays as older versions read and write it."""
+        """Leave out `fork` and `writing` where there are none: a pack without any stays as older versions know it."""
         fields: dict[str, Any] = serialize(self)
-        return fields if fields.get("fork") else {key: value for key, value in fields.items() if key != "fork"}
+        return {name: value for name, value in fields.items() if value or name not in ("fork", "writing")}
 
 
 class Manifest(_Record):

@@ -45,7 +45,7 @@ from umbel.readouts import shapes_of
 from umbel.records import Task
 
 FORMAT = 4  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING, WITH_FORKS = 2, 3, 4
+WITH_BRANCHES, WITH_READING, WITH_FORKS, WITH_WRITING = 2, 3, 4, 4
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -237,6 +237,8 @@ def write_pack(
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
                 manifest = manifest.model_copy(update={"format": WITH_BRANCHES, "branches": entry})
+            if any(entry.writing for entry in manifest.tasks.values()):
+                manifest = manifest.model_copy(update={"format": WITH_WRITING})
             (draft / CARD).write_text(card, encoding="utf-8")
             (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
             _replace(draft, folder)
@@ -310,7 +312,8 @@ def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> 
 def _least(manifest: Manifest, least: int) -> int:
     """Return the oldest format that holds the manifest, `least` at least."""
     forks = WITH_FORKS if any(entry.fork for entry in manifest.tasks.values()) else 0
-    return max(least, forks, WITH_READING if manifest.reading else 0)
+    writing = WITH_WRITING if any(entry.writing for entry in manifest.tasks.values()) else 0
+    return max(least, forks, writing, WITH_READING if manifest.reading else 0)
 
 
 def moved(pack: Pack, folder: Path) -> Pack:

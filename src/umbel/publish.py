@@ -20,6 +20,7 @@ from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, Pack, Tas
 from umbel.records import Example, Prediction, Task
 from umbel.spec import DataSpec
 from umbel.train import FROZEN, Trainer
+from umbel.writings import Writing
 
 Floats = NDArray[np.float32]
 DEV_ASKED = 250  # rows of each dev file that questions are drawn for
@@ -190,6 +191,7 @@ def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any]) -> TaskEntry:
         out_of_scope=task.out_of_scope,
         trim_start=task.trim_start,
         trim_end=task.trim_end,
+        writing=(spec.writing or Writing()) if task.kind == "text-generation" else None,
         scores=dict(scores),
         data=tuple(_note(trainer, name, data) for data in spec.data),
     )

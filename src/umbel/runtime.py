@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ from umbel.records import Counters, Prediction, Refused, Result, Window, languag
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
 from umbel.windows import batches_of, embedded_in, joined_offsets
+
+if TYPE_CHECKING:
+    from umbel.replies import Order, PackWriter
+    from umbel.replies import Reply as Written
 
 Floats = NDArray[np.float32]
 
@@ -71,6 +75,7 @@ class Model:
         self._counting = threading.Lock()
         self.encodings = EncodingCache(cache_bytes)
         self._reader = self._reader_of(branches) if branches else None
+        self.opens_writer: Callable[[Model], PackWriter] | None = None  # given by `umbel.load`
 
     @overload
     def __call__(self, texts: str, tasks: Sequence[str] | None = None) -> Result: ...  # type: ignore[overload-overlap]
@@ -205,6 +210,17 @@ class Model:
             return Reply(result, tuple(self.ask(self._encoding_of(reading), inquiry.questions, inquiry.exact)))
         except UmbelError as error:
             return error
+
+    @cached_property
+    def writer(self) -> PackWriter:
+        """What writes this pack's texts; its decoder is loaded with the first of them."""
+        if self.opens_writer is None:
+            raise PackError("this model cannot write", "load it with umbel.load")
+        return self.opens_writer(self)
+
+    def write(self, text: str, task: str = "reply", order: Order | None = None) -> list[Written]:
+        """Write a text about a message, or several at once, checked by the pack (`replies.PackWriter.write`)."""
+        return self.writer.write(text, task, order) if order else self.writer.write(text, task)
 
     def means(self, texts: Sequence[str]) -> Floats:
         """Return the mean hidden state of each text's first window `[texts, hidden]`: what a new head learns from.

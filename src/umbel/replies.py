@@ -1,0 +1,354 @@
+"""Texts written about a message for a pack: instructed, grounded in an index, checked by the pack before they return.
+
+The message comes first and the task behind it, so a message that was analysed by the decoder is not read again to be
+answered. Nothing unchecked leaves: a stream gives whole sentences, each after its check; a text that fails is replaced
+by the fallback and flagged. Knows nothing of the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from umbel.decoding.base import Cancelled, Finish, Limits, Message, Stream, Writer
+from umbel.decoding.grammar import validates
+from umbel.decoding.prompts import prompt
+from umbel.decoding.remote import RemoteWriter, is_url, remote_of
+from umbel.errors import InputError, suggest
+from umbel.records import LabelPrediction, LabelsPrediction, language_of
+from umbel.writings import TASKS, Writing, said
+
+if TYPE_CHECKING:
+    from umbel.retrieval import Hit, Index
+    from umbel.runtime import Model
+
+KIND = "text-generation"
+DEFAULT_MODERATION = ("offensive=offensive", "hate=hate", "hate=offensive")  # where a pack has these tasks
+SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*\s|[。！？…]+[”’）]?|\n")
+MOST_CHARACTERS = 20_000  # of a message
+LEAST_LETTERS = 6  # of a text whose language is told
+PLAN_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "steps": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 3, "maxLength": 120},
+            "minItems": 2,
+            "maxItems": 6,
+        }
+    },
+    "required": ["steps"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage that a text was grounded in."""
+
+    number: int
+    source: str
+    text: str
+    score: float
+    start: int
+    end: int
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A text that was written and checked. `flags` say why it was replaced by the fallback, or nothing.
+
+    `checks` names the tasks that looked at it; `dropped_turns` and `cut_tokens` tell what of the conversation did not
+    fit.
+    """
+
+    text: str
+    task: str
+    language: str
+    decoder: str
+    finish: Finish
+    flags: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    plan: Any = None
+    tokens: int = 0
+    dropped_turns: int = 0
+    cut_tokens: int = 0
+    seconds: float = 0.0
+    first_seconds: float = 0.0
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the text is the fallback."""
+        return bool(self.flags)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted beside the message: earlier turns, K texts, limits in place of the task's own."""
+
+    history: Sequence[Message] = ()
+    texts: int = 1
+    seed: int = 0
+    changes: dict[str, Any] = field(default_factory=dict)  # of `Writing`, by its names
+    cancelled: Cancelled | None = None
+
+
+NO_ORDER = Order()
+
+
+class PackWriter:
+    """Writes the texts of a pack's tasks.
+
+    >>> writer = umbel.load("base").writer
+    >>> writer.write("My parcel is late", "reply")[0].text
+    """
+
+    def __init__(self, model: Model, opens_index: Callable[[Path], Index], threads: int = 0) -> None:
+        self.model, self._opens_index, self.threads = model, opens_index, threads
+        self._writers: dict[str, Writer] = {}
+        self._indexes: dict[str, Index] = {}
+
+    def tasks(self) -> dict[str, Writing]:
+        """Return the tasks that write, by name: the built-in ones, and those of the pack in their place."""
+        entries = self.model.pack.manifest.tasks.items()
+        declared = {name: entry.writing or Writing() for name, entry in entries if entry.kind == KIND}
+        return {name: Writing(task=name) for name in TASKS} | declared  # type: ignore[arg-type]
+
+    def write(self, text: str, task: str = "reply", order: Order = NO_ORDER) -> list[Reply]:
+        """Write a text about a message, or several at once, and return them checked.
+
+        Raises:
+            InputError: the message is blank or too long, the task unknown, or a limit impossible.
+            DecoderError: nothing could be written.
+            BackboneError, DownloadError, MissingExtraError: the decoder cannot be had.
+            RetrievalError: the index cannot be used.
+        """
+        stream = self.stream(text, task, order)
+        for _ in stream:
+            pass
+        return stream.replies
+
+    def stream(self, text: str, task: str = "reply", order: Order = NO_ORDER) -> ReplyStream:
+        """Write as `write` does, giving each sentence once it is checked; `replies` holds the texts at the end."""
+        setting = self._setting(task, order)
+        _check_message(text)
+        language = language_of(text)
+        writer, sources = self.writer(setting), self._sources(setting, text)
+        limits = Limits(
+            max_tokens=setting.max_tokens,
+            temperature=setting.temperature,
+            top_p=setting.top_p,
+            seed=order.seed,
+            stop=setting.stop,
+            seconds=setting.seconds,
+            schema=_schema_of(setting),
+        )
+        messages = [*_opening(setting, language), *order.history, _instructed(setting, language, text, sources)]
+        inner = writer.stream(messages, limits, order.texts, order.cancelled, setting.adapter or None)
+        blank = Reply("", task, language, writer.name, "end", sources=tuple(sources))
+        return ReplyStream(inner, order.texts, blank, setting, self._checker(setting))
+
+    def _setting(self, task: str, order: Order) -> Writing:
+        known = self.tasks()
+        if task not in known:
+            raise InputError(f"{task!r} is no task that writes{suggest(task, list(known))}")
+        try:
+            return Writing.model_validate({**known[task].model_dump(), **order.changes})
+        except ValidationError as error:
+            faults = (f"{'.'.join(map(str, e['loc']))}: found {e['input']!r:.60}: {e['msg']}" for e in error.errors())
+            raise InputError("\n  ".join(faults)) from error
+
+    def writer(self, setting: Writing) -> Writer:
+        """Return the writer of a task; it is loaded once."""
+        name = setting.decoder
+        if name not in self._writers:
+            self._writers[name] = RemoteWriter(remote_of(name)) if is_url(name) else self._local(name)
+        writer = self._writers[name]
+        if setting.adapter and not is_url(name):
+            self._ready_adapter(writer, setting.adapter)
+        return writer
+
+    def _local(self, name: str) -> Writer:
+        from umbel.decoding.load import load_decoder
+        from umbel.decoding.writing import LocalWriter
+
+        return LocalWriter(load_decoder(name, self.threads))
+
+    def _ready_adapter(self, writer: Writer, adapter: str) -> None:
+        from umbel.decoding.engine import LlamaCpp
+
+        decoder = getattr(writer, "decoder", None)
+        if isinstance(decoder, LlamaCpp) and not decoder.has_adapter(adapter):
+            decoder.add_adapter(adapter, self._beside(adapter))
+
+    def _beside(self, name: str) -> Path:
+        """Return a file that a pack names: beside its manifest, or where the program runs."""
+        inside = self.model.pack.folder / name
+        return inside if inside.exists() else Path(name)
+
+    def _sources(self, setting: Writing, text: str) -> list[Source]:
+        if not setting.knowledge:
+            return []
+        if setting.knowledge not in self._indexes:
+            index = self._opens_index(self._beside(setting.knowledge))
+            if index.maker.hashes == _hashes(self.model):
+                index.use(self.model)
+            self._indexes[setting.knowledge] = index
+        hits = self._indexes[setting.knowledge].search(text, setting.passages)
+        return [_source(number, hit) for number, hit in enumerate(hits, 1)]
+
+    def _checker(self, setting: Writing) -> Checker:
+        named = setting.moderation or DEFAULT_MODERATION
+        blocked: dict[str, set[str]] = {}
+        for each in named:
+            task, _, label = each.partition("=")
+            if task in self.model.tasks:
+                blocked.setdefault(task, set()).add(label)
+            elif setting.moderation:
+                raise InputError(
+                    f"moderation: {task!r} is not a task of the pack{suggest(task, list(self.model.tasks))}"
+                )
+        return Checker(self.model, blocked)
+
+
+class Checker:
+    """Tells what is wrong with a text, by the pack's own tasks."""
+
+    def __init__(self, model: Model, blocked: dict[str, set[str]]) -> None:
+        self._model, self._blocked = model, blocked
+
+    def names(self, language: str) -> tuple[str, ...]:
+        """Return the tasks that look at texts of a language."""
+        tasks = self._model.tasks
+        return tuple(n for n in self._blocked if not tasks[n].languages or language in tasks[n].languages)
+
+    def faults(self, text: str) -> list[str]:
+        """Return what the pack's tasks find in a text that must not be said."""
+        names = self.names(language_of(text))
+        if not names or not text.strip():
+            return []
+        result = self._model(text, names)
+        return [f"{name}: {label}" for name in names for label in _given(result[name]) if label in self._blocked[name]]
+
+
+class ReplyStream:
+    """Checked sentences of texts being written; `replies` holds the whole texts once they have ended."""
+
+    def __init__(self, inner: Stream, texts: int, blank: Reply, setting: Writing, checker: Checker) -> None:
+        self.replies: list[Reply] = []
+        self._inner, self._blank, self._setting, self._checker = inner, blank, setting, checker
+        self._held = [""] * texts
+        self._said = [""] * texts
+        self._faults: list[list[str]] = [[] for _ in range(texts)]
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """Yield the number of each text and its next sentences; what must not be said is not among them."""
+        for chunk in self._inner:
+            self._held[chunk.number] += chunk.text
+            ready = self._ready(chunk.number, chunk.finish is not None)
+            if ready:
+                yield chunk.number, ready
+            if all(self._faults):
+                break  # no text can be returned any more
+        self.replies = [self._reply(number) for number in range(len(self._held))]
+
+    def _ready(self, number: int, last: bool) -> str:
+        """Return the sentences that are whole by now and pass."""
+        held = self._held[number]
+        ends = [match.end() for match in SENTENCE_END.finditer(held)]
+        cut = len(held) if last else max(ends, default=0)
+        if not cut or self._faults[number] or (_schema_of(self._setting) and not last):
+            return ""
+        self._held[number], ready = held[cut:], held[:cut]
+        self._faults[number] = self._checker.faults(self._said[number] + ready)
+        if self._faults[number]:
+            return ""
+        self._said[number] += ready
+        return ready
+
+    def _reply(self, number: int) -> Reply:
+        written = self._inner.written[number] if number < len(self._inner.written) else None
+        reply = self._blank
+        if written:
+            reply = replace(
+                reply,
+                finish=written.finish,
+                tokens=written.tokens,
+                dropped_turns=written.dropped_turns,
+                cut_tokens=written.cut_tokens,
+                seconds=written.seconds,
+                first_seconds=written.first_seconds,
+            )
+        text = self._said[number].strip()
+        reply = replace(reply, text=text, checks=self._checker.names(language_of(text) if text else reply.language))
+        flags = [*self._faults[number], *self._own_faults(text, reply)]
+        if flags:
+            return replace(reply, text=_fallback(self._setting, reply.language), flags=tuple(flags))
+        return replace(reply, plan=json.loads(text)) if _schema_of(self._setting) else reply
+
+    def _own_faults(self, text: str, reply: Reply) -> Iterator[str]:
+        """Yield what is wrong with a text beside what moderation finds."""
+        schema = _schema_of(self._setting)
+        if not text and not self._faults_known:
+            yield "empty"
+        elif text and schema and not validates(text, schema):
+            yield "plan: not of the schema"
+        letters = sum(map(str.isalpha, text))
+        found = language_of(text)
+        if self._setting.check_language and letters >= LEAST_LETTERS and not schema and found != reply.language:
+            yield f"language: found {found}, expected {reply.language}"
+
+    @property
+    def _faults_known(self) -> bool:
+        return any(self._faults)
+
+
+def _check_message(text: object) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise InputError("the message is blank", "give a text to write about")
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"found a message of {len(text)} characters, expected at most {MOST_CHARACTERS}", "shorten it")
+
+
+def _opening(setting: Writing, language: str) -> list[Message]:
+    return [Message("system", prompt("free-system" if setting.task == "free" else "ask-system", language))]
+
+
+def _instructed(setting: Writing, language: str, text: str, sources: Sequence[Source]) -> Message:
+    """Return the message with its notes and task behind it."""
+    notes = "".join(f"\n[{each.number}] {each.text}" for each in sources)
+    notes = prompt("knowledge", language) + notes if notes else ""
+    own = said(setting.instruction, language)
+    return Message("user", text.strip(), notes + (f"\n\n{own}" if own else prompt(setting.task, language)))
+
+
+def _schema_of(setting: Writing) -> dict[str, Any] | None:
+    return setting.json_schema or (PLAN_SCHEMA if setting.task == "plan" else None)
+
+
+def _fallback(setting: Writing, language: str) -> str:
+    return said(setting.fallback, language) or prompt("fallback", language)
+
+
+def _source(number: int, hit: Hit) -> Source:
+    return Source(number, hit.source, hit.text, hit.score, hit.start, hit.end, hit.line)
+
+
+def _given(prediction: object) -> tuple[str, ...]:
+    if isinstance(prediction, LabelsPrediction):
+        return prediction.labels
+    return (prediction.label or "",) if isinstance(prediction, LabelPrediction) else ()
+
+
+def _hashes(model: Model) -> tuple[str, str, str]:
+    manifest = model.pack.manifest
+    adapter = manifest.adapter.sha256 if manifest.adapter else ""
+    return manifest.backbone.sha256, adapter, model.tokenizer.sha256
