@@ -42,8 +42,8 @@ from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 3  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING = 2, 3
+FORMAT = 4  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_FLOW = 2, 3, 4
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -67,6 +67,17 @@ class Pack:
         """The tasks that texts are answered with, by name, in the order of the manifest."""
         entries = self.manifest.tasks.items()
         return {name: entry.task(name) for name, entry in entries if kind_of(entry.kind).reads != "nothing"}
+
+    def flow(self) -> dict[str, Any]:
+        """Return the flow as it was declared.
+
+        Raises:
+            PackError: the pack declares none.
+        """
+        if self.manifest.flow is None:
+            hint = "name a file that declares one: umbel flow FILE.yaml"
+            raise PackError(f"{self.manifest.name}: this pack declares no flow", hint)
+        return self.manifest.flow
 
     def head(self, task: str) -> dict[str, NDArray[np.float32]]:
         """Return a task's head: `weight` `[width, hidden]`, `bias` `[width]`, for pooled kinds `query` `[hidden]`.
@@ -219,9 +230,9 @@ def write_pack(
             if branches:
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
-                manifest = manifest.model_copy(update={"format": WITH_BRANCHES, "branches": entry})
+                manifest = manifest.model_copy(update={"branches": entry})
             (draft / CARD).write_text(card, encoding="utf-8")
-            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            manifest = _write_manifest(draft, manifest)
             _replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -241,7 +252,7 @@ def write_task(source: Pack, folder: Path, name: str, entry: TaskEntry, head: Te
     def change(draft: Path) -> Manifest:
         stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
         tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored})}
-        return source.manifest.model_copy(update={"tasks": tasks, "format": max(WITH_BRANCHES, source.manifest.format)})
+        return source.manifest.model_copy(update={"tasks": tasks})
 
     return _changed(source, folder, change)
 
@@ -264,7 +275,7 @@ def write_reading(
 
     def change(draft: Path) -> Manifest:
         entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
-        update = {"reading": entry, "format": WITH_READING, "version": version}
+        update = {"reading": entry, "version": version}
         manifest = source.manifest.model_copy(update=update)
         (draft / CARD).write_text(card(manifest), encoding="utf-8")
         return manifest
@@ -278,8 +289,7 @@ def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> 
     try:
         with guard(folder):
             shutil.copytree(source.folder, draft)
-            manifest = change(draft)
-            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            manifest = _write_manifest(draft, change(draft))
             _replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -315,6 +325,16 @@ def _fill(
     if adapter:
         stored = AdapterFile(kind=adapter_kind, **_save(draft, ADAPTER, adapter).model_dump())
     return manifest.model_copy(update={"tasks": tasks, "adapter": stored})
+
+
+def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest in the oldest format that holds all of it, and return it so."""
+    asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
+    found = WITH_FLOW if manifest.flow else WITH_READING if manifest.reading else WITH_BRANCHES if asks else 1
+    manifest = manifest.model_copy(update={"format": found})
+    newer = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
+    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=newer) + "\n", encoding="utf-8")
+    return manifest
 
 
 def _save(draft: Path, name: str, tensors: Tensors) -> File:
