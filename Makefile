@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. Needs Python 3.11 and a package index; all else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check bench lowest lock clean
+.PHONY: help demo serve example-customer-service example-assistant example-moderation test check bench lowest lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -16,7 +16,7 @@ LOWEST := $(VENV)/lowest
 ARGS ?=
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 34
 
 # pip comes last into a new environment, so where it stands the environment is whole.
 $(RUN)/pip:
@@ -46,6 +46,18 @@ demo: $(BASE) ## set everything up and analyse the sample messages
 
 serve: $(SERVE) ## serve the shipped pack over HTTP, to this machine alone
 	$(RUN)/umbel serve base
+
+example-customer-service: $(BASE) ## set everything up and answer the sample customers
+	$(RUN)/umbel models pull e5-small
+	$(RUN)/python examples/customer_service/run.py
+
+example-assistant: $(BASE) ## set everything up and play two conversations
+	$(RUN)/umbel models pull e5-small
+	$(RUN)/python examples/assistant/run.py
+
+example-moderation: $(BASE) ## set everything up and judge the sample messages
+	$(RUN)/umbel models pull e5-small
+	$(RUN)/python examples/moderation/run.py
 
 test: $(DEV) ## pass all tests
 	$(RUN)/python -m pytest $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,19 +10,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from umbel.decoding.model import DecoderModel
     from umbel.engine import Precision
+    from umbel.flow import Flow
+    from umbel.flow_memory import Conversation
     from umbel.retrieval import Document, Index
     from umbel.runtime import Model
 
 __version__ = version("umbel")
-__all__ = ["Document", "Index", "__version__", "load", "load_decoder"]
+__all__ = ["Conversation", "Document", "Flow", "Index", "__version__", "load", "load_decoder"]
+
+
+_LATER = {
+    "Conversation": "umbel.flow_memory",
+    "Document": "umbel.retrieval",
+    "Flow": "umbel.flow",
+    "Index": "umbel.retrieval",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names of retrieval when they are first used: importing umbel loads no library."""
-    if name in ("Document", "Index"):
-        from umbel import retrieval
-
-        return getattr(retrieval, name)
+    """Import these names when they are first used: importing umbel loads no library."""
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from umbel.branch_graph import Kept
 from umbel.encodings import Encoding
+from umbel.errors import InputError
 from umbel.records import Window
 
 Floats = NDArray[np.float32]
@@ -43,3 +44,21 @@ def groups(readings: Sequence[Reading], most: int) -> Iterator[list[Reading]]:
             group = []
         group.append(reading)
     yield group
+
+
+def chunked(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut a list of texts into lists of `size`, the last one shorter."""
+    return (texts[at : at + size] for at in range(0, len(texts), size))
+
+
+def checked(text: object, where: str = "") -> str:
+    """Return a text that can be read; `where` says which one it is.
+
+    Raises:
+        InputError: it is not a string or is blank.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{where}found {type(text).__name__}, expected a text")
+    if not text.strip():
+        raise InputError(f"{where}the text is blank", "leave blank texts out")
+    return text

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from umbel.cli_flow import flow_app
 from umbel.cli_questions import questions_app
 from umbel.cli_retrieval import retrieval_app
 from umbel.cli_serve import serve_app
@@ -21,7 +22,6 @@ from umbel.cli_write import write_app
 from umbel.errors import UmbelError
 
 USING, MAKING = "Use packs", "Make packs"
-LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
 def _examples(*lines: str) -> str:
@@ -66,7 +66,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, fetch, remove and check backbones: the pretrained models under all packs.")
 data_app = typer.Typer(help="Check the data that a pack is trained on.", no_args_is_help=True)
-for commands in (questions_app, retrieval_app, serve_app, sharing_app, write_app):
+for commands in (questions_app, retrieval_app, flow_app, serve_app, sharing_app, write_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel=USING)
 app.add_typer(data_app, name="data", rich_help_panel=MAKING)
@@ -107,7 +107,7 @@ def root(
     from umbel.terminal import mend_encodings
 
     mend_encodings()
-    level = LEVELS[min(verbose, len(LEVELS) - 1)]
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
 
 

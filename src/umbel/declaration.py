@@ -13,9 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from umbel import flow_spec
 from umbel.errors import suggest
 from umbel.kinds.base import kinds
-from umbel.records import label_text
+from umbel.records import Task, label_text
 from umbel.yamlfile import Place
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -49,6 +50,19 @@ def faults_of(value: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
         if isinstance(task, dict):
             yield from _task(("tasks", name), task, folder)
     yield from _shared_files(tasks)
+    if value.get("flow") is not None:
+        yield from flow_spec.faults_of(value["flow"], ("flow",), _as_declared(tasks))
+
+
+def _as_declared(tasks: Mapping[str, Any]) -> dict[str, Task]:
+    """Return tasks as a flow sees them before training: labels that are not listed are not known."""
+    found = {}
+    for name, task in tasks.items():
+        kind = task.get("kind") if isinstance(task, dict) else None
+        if kind in kinds() and kinds()[kind].reads != "nothing":
+            several = task.get("multi-label") is True
+            found[name] = Task(name, str(kind), tuple(_texts(task.get("labels"))), several)
+    return found
 
 
 def _name(place: Place, name: object) -> Iterator[Fault]:

@@ -121,4 +121,5 @@ class Manifest(_Record):
     branches: BranchesFile | None = None
     reading: ReadingFile | None = None
     tasks: dict[str, TaskEntry]
+    flow: dict[str, Any] | None = None
     training: dict[str, Any] = Field(default_factory=dict)

@@ -45,7 +45,7 @@ from umbel.readouts import shapes_of
 from umbel.records import Task
 
 FORMAT = 4  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING, WITH_FORKS, WITH_WRITING = 2, 3, 4, 4
+WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, tasks that write, a flow
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -69,6 +69,17 @@ class Pack:
         """The tasks that texts are answered with, by name, in the order of the manifest."""
         entries = self.manifest.tasks.items()
         return {name: entry.task(name) for name, entry in entries if kind_of(entry.kind).reads != "nothing"}
+
+    def flow(self) -> dict[str, Any]:
+        """Return the flow as it was declared.
+
+        Raises:
+            PackError: the pack declares none.
+        """
+        if self.manifest.flow is None:
+            hint = "name a file that declares one: umbel flow FILE.yaml"
+            raise PackError(f"{self.manifest.name}: this pack declares no flow", hint)
+        return self.manifest.flow
 
     def head(self, task: str) -> dict[str, NDArray[np.float32]]:
         """Return a task's head: `weight` `[width, hidden]`, `bias` `[width]`, for pooled kinds `query` `[hidden]`.
@@ -236,11 +247,9 @@ def write_pack(
             if branches:
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
-                manifest = manifest.model_copy(update={"format": WITH_BRANCHES, "branches": entry})
-            if any(entry.writing for entry in manifest.tasks.values()):
-                manifest = manifest.model_copy(update={"format": WITH_WRITING})
+                manifest = manifest.model_copy(update={"branches": entry})
             (draft / CARD).write_text(card, encoding="utf-8")
-            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            manifest = _write_manifest(draft, manifest)
             _replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -263,8 +272,7 @@ def write_task(
         stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
         forked = _save_fork(draft, name, entry, fork)
         tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored, "fork": forked})}
-        manifest = source.manifest.model_copy(update={"tasks": tasks})
-        return manifest.model_copy(update={"format": _least(manifest, WITH_BRANCHES)})
+        return source.manifest.model_copy(update={"tasks": tasks})
 
     return _changed(source, folder, change)
 
@@ -287,8 +295,8 @@ def write_reading(
 
     def change(draft: Path) -> Manifest:
         entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
-        manifest = source.manifest.model_copy(update={"reading": entry, "version": version})
-        manifest = manifest.model_copy(update={"format": _least(manifest, WITH_READING)})
+        update = {"reading": entry, "version": version}
+        manifest = source.manifest.model_copy(update=update)
         (draft / CARD).write_text(card(manifest), encoding="utf-8")
         return manifest
 
@@ -301,19 +309,11 @@ def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> 
     try:
         with guard(folder):
             shutil.copytree(source.folder, draft)
-            manifest = change(draft)
-            (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            manifest = _write_manifest(draft, change(draft))
             _replace(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Pack(folder, manifest)
-
-
-def _least(manifest: Manifest, least: int) -> int:
-    """Return the oldest format that holds the manifest, `least` at least."""
-    forks = WITH_FORKS if any(entry.fork for entry in manifest.tasks.values()) else 0
-    writing = WITH_WRITING if any(entry.writing for entry in manifest.tasks.values()) else 0
-    return max(least, forks, writing, WITH_READING if manifest.reading else 0)
 
 
 def moved(pack: Pack, folder: Path) -> Pack:
@@ -345,6 +345,17 @@ def _fill(
     if adapter:
         stored = AdapterFile(kind=adapter_kind, **_save(draft, ADAPTER, adapter).model_dump())
     return manifest.model_copy(update={"tasks": tasks, "adapter": stored})
+
+
+def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest in the oldest format that holds all of it, and return it so."""
+    asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
+    newer = manifest.flow or any(entry.fork or entry.writing for entry in manifest.tasks.values())
+    found = WITH_NEWER if newer else WITH_READING if manifest.reading else WITH_BRANCHES if asks else 1
+    manifest = manifest.model_copy(update={"format": found})
+    absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
+    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")
+    return manifest
 
 
 def _save(draft: Path, name: str, tensors: Tensors) -> File:

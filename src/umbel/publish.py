@@ -51,6 +51,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
         backbone=BackboneName(name=trainer.backbone.name, sha256=trainer.backbone.sha256),
         branches=branches,
         tasks=tasks,
+        flow=trainer.spec.flow,
         training=_training(trainer),
     )
     heads = {name: _arrays(head) for name, head in trainer.model.heads.items()}

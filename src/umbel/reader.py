@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from umbel import decide
 from umbel.branch_graph import BranchEngine, Kept
 from umbel.brancher import Brancher
-from umbel.decide import Answer, Calibration
+from umbel.decide import UNCALIBRATED, Answer, Calibration
 from umbel.encodings import Encoding
 from umbel.extraction import Extraction, Sought
+from umbel.pack import Pack
 from umbel.questions import Choice, Extract, Question, all_checked
 from umbel.reading import ReadingHead, value_layers
 from umbel.readouts import logits_of
@@ -222,3 +223,20 @@ def _passes(
         size = max(PASS_TOKENS // length, 1)
         for at in range(0, len(group), size):
             yield length, group[at : at + size]
+
+
+def reader_of(
+    pack: Pack,
+    engine: BranchEngine,
+    embedding: Embedding,
+    tokenizer: Tokenizer,
+    encode: Callable[[Sequence[str]], list[Floats]],
+) -> Reader:
+    """Return the reader of a pack's branches, with its calibration and its reading head, if it has one."""
+    manifest, head = pack.manifest, None
+    calibration = manifest.branches.calibration if manifest.branches else UNCALIBRATED
+    if manifest.reading:
+        temperatures = {**calibration.temperatures, "extract": manifest.reading.temperature}
+        calibration, head = replace(calibration, temperatures=temperatures), ReadingHead(pack.reading())
+    languages = sorted({language for task in pack.tasks.values() for language in task.languages})
+    return Reader(engine, pack.branches(), calibration, embedding, tokenizer, encode, languages, head)

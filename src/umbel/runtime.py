@@ -8,16 +8,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umbel.batches import Reading, groups
+from umbel.batches import Reading, checked, chunked, groups
 from umbel.branch_graph import BranchEngine, Kept
-from umbel.decide import UNCALIBRATED, Answer
+from umbel.decide import Answer
 from umbel.described import prediction_of, questions_of
 from umbel.encodings import MOST_HELD, Encoding, EncodingCache, Passing, Progress
 from umbel.engine import Engine
@@ -29,8 +28,7 @@ from umbel.inquiries import Inquiry, Reply
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
 from umbel.questions import Question
-from umbel.reader import Reader
-from umbel.reading import ReadingHead
+from umbel.reader import Reader, reader_of
 from umbel.records import Counters, Prediction, Refused, Result, Window, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
@@ -74,7 +72,7 @@ class Model:
         self._heads = Heads({name: pack.head(name) for name in self.tasks if name not in self._described})
         self._counting = threading.Lock()
         self.encodings = EncodingCache(cache_bytes)
-        self._reader = self._reader_of(branches) if branches else None
+        self._reader = reader_of(pack, branches, embedding, tokenizer, self._first_hidden) if branches else None
         self.opens_writer: Callable[[Model], PackWriter] | None = None  # given by `umbel.load`
 
     @overload
@@ -91,10 +89,10 @@ class Model:
         """
         names = self._names(tasks)
         if isinstance(texts, str):
-            return self._answer([_checked(texts)], names)[0]
+            return self._answer([checked(texts)], names)[0]
         if not isinstance(texts, Iterable):
             raise InputError(f"texts: found {type(texts).__name__}, expected a text or a list of texts")
-        return self._answer([_checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)], names)
+        return self._answer([checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)], names)
 
     def stream(self, texts: Iterable[str], tasks: Sequence[str] | None = None) -> Iterator[Result | Refused]:
         """Answer texts one after the other; a bad one is `Refused`, the rest go on.
@@ -105,7 +103,7 @@ class Model:
             InputError: a task is unknown.
         """
         names = self._names(tasks)
-        chunks = _chunks(texts, AHEAD) if isinstance(texts, Sequence) else by_pace(texts, AHEAD)
+        chunks = chunked(texts, AHEAD) if isinstance(texts, Sequence) else by_pace(texts, AHEAD)
         return (answer for some in chunks for answer in self._answer_or_refuse(some, names))
 
     def keep(self, text: str, progress: Progress | None = None) -> Encoding:
@@ -119,7 +117,15 @@ class Model:
             PackError: the pack was not trained for questions.
         """
         self._need_reader()
-        found = self.encodings.get(self._maker, _checked(text))
+        return self.read(text, progress)
+
+    def read(self, text: str, progress: Progress | None = None) -> Encoding:
+        """Read a text as `keep` does, for tasks alone where the pack was not trained for questions.
+
+        Raises:
+            InputError: it is not a string or is blank.
+        """
+        found = self.encodings.get(self._maker, checked(text))
         if found is None:
             (windows,) = self.tokenizer.windows_many([text])
             found = self._encoding(text, windows, progress)
@@ -138,11 +144,29 @@ class Model:
         began = time.perf_counter()
         found: dict[int, Kept] = {}
         for length, places in batches_of(windows):
-            found.update(zip(places, self._need_reader().keep([windows[each] for each in places], length), strict=True))
+            found.update(zip(places, self._keep([windows[each] for each in places], length), strict=True))
         with self._counting:
             self.counters.windows += len(windows)
             self.counters.seconds_encoding += time.perf_counter() - began
         return [found[place] for place in range(len(windows))]
+
+    def _keep(self, windows: Sequence[Window], length: int) -> list[Kept]:
+        """Encode windows of one padded length; keys and values are kept where questions can be asked."""
+        if self._reader:
+            return self._reader.keep(windows, length)
+        hidden = self._encode(windows, length)
+        return [Kept(hidden[row, : len(window.ids)].copy(), ()) for row, window in enumerate(windows)]
+
+    def answer(self, encoding: Encoding, tasks: Sequence[str] | None = None) -> Result:
+        """Answer tasks from a text that was read; answers equal those of a fresh reading.
+
+        Raises:
+            InputError: a task is unknown, or the encoding is another model's.
+        """
+        self._check_made_here(encoding)
+        reading = Reading(encoding.text, self._names(tasks), recalled=encoding, windows=list(encoding.windows))
+        reading.logits = [self._logits(kept.hidden, reading) for kept in encoding.kept]
+        return self._result(reading)
 
     def ask(
         self, text: str | Encoding, questions: Sequence[Question], exact: bool = False, progress: Progress | None = None
@@ -161,8 +185,7 @@ class Model:
         """
         reader = self._need_reader()
         encoding = self.keep(text, progress) if isinstance(text, str) else text
-        if not isinstance(encoding, Encoding) or encoding.maker != self._maker:
-            raise InputError("the encoding was made by another model", "keep the text with this one: model.keep(text)")
+        self._check_made_here(encoding)
         began, encoding_before = time.perf_counter(), self.counters.seconds_encoding
         answers = reader.ask(encoding, questions, exact)
         with self._counting:
@@ -194,7 +217,7 @@ class Model:
 
     def _admit(self, inquiry: Inquiry, readings: dict[str, Reading]) -> list[str]:
         """Put what an inquiry needs into `readings`, and return the names of its tasks."""
-        text, names = _checked(inquiry.text), self._names(inquiry.tasks)
+        text, names = checked(inquiry.text), self._names(inquiry.tasks)
         if inquiry.questions:
             self._need_reader()
         reading = readings.setdefault(text, Reading(text, []))
@@ -228,7 +251,7 @@ class Model:
         Raises:
             InputError: a text is not a string or is blank.
         """
-        checked_texts = [_checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)]
+        checked_texts = [checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)]
         return np.stack([states.mean(axis=0) for states in self._first_hidden(checked_texts)])
 
     @cached_property
@@ -237,21 +260,6 @@ class Model:
         manifest = self.pack.manifest
         adapter = manifest.adapter.sha256 if manifest.adapter else ""
         return f"{manifest.backbone.sha256} {adapter} {self.tokenizer.sha256}"
-
-    def _reader_of(self, branches: BranchEngine) -> Reader:
-        entry = self.pack.manifest.branches
-        calibration = entry.calibration if entry else UNCALIBRATED
-        head = None
-        if reading := self.pack.manifest.reading:
-            calibration = replace(
-                calibration, temperatures={**calibration.temperatures, "extract": reading.temperature}
-            )
-            head = ReadingHead(self.pack.reading())
-        weights = self.pack.branches()
-        languages = sorted({language for task in self.tasks.values() for language in task.languages})
-        return Reader(
-            branches, weights, calibration, self.embedding, self.tokenizer, self._first_hidden, languages, head
-        )
 
     @property
     def reader(self) -> Reader:
@@ -270,6 +278,10 @@ class Model:
             )
         return self._reader
 
+    def _check_made_here(self, encoding: object) -> None:
+        if not isinstance(encoding, Encoding) or encoding.maker != self._maker:
+            raise InputError("the encoding was made by another model", "keep the text with this one: model.keep(text)")
+
     def _first_hidden(self, texts: Sequence[str]) -> list[Floats]:
         """Return the hidden states of each text's first window `[tokens, hidden]`."""
         windows = [cut[0] for cut in self.tokenizer.windows_many(texts)]
@@ -283,7 +295,7 @@ class Model:
         refused = {}
         for place, text in enumerate(texts):
             try:
-                _checked(text)
+                checked(text)
             except InputError as error:
                 refused[place] = Refused(text, error)
         good = iter(self._answer([text for place, text in enumerate(texts) if place not in refused], names))
@@ -428,15 +440,3 @@ class Model:
         if kept:
             return Encoding(reading.text, tuple(reading.windows), kept, self._maker)
         return self._encoding(reading.text, reading.windows)
-
-
-def _checked(text: object, where: str = "") -> str:
-    if not isinstance(text, str):
-        raise InputError(f"{where}found {type(text).__name__}, expected a text")
-    if not text.strip():
-        raise InputError(f"{where}the text is blank", "leave blank texts out")
-    return text
-
-
-def _chunks(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (texts[at : at + size] for at in range(0, len(texts), size))

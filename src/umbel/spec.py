@@ -131,6 +131,7 @@ class PackSpec(_Settings):
     backbone: str = "e5-small"
     description: str = ""
     tasks: tuple[TaskSpec, ...]
+    flow: dict[str, Any] | None = None  # which steps run when (`flow_spec`)
     train: TrainSpec = TrainSpec()
     folder: Path = Path()
 

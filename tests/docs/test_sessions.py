@@ -1,7 +1,8 @@
 """The pages' consoles are true: their commands run, in order, and print what is shown.
 
-Each page runs in a folder of its own. A block with `file=PATH` after its language is written there before the commands
-that follow it. A command may fail only where an error is shown. Shown lines must be printed; more may be.
+Each page runs in a folder of its own, with the examples in it. A block with `file=PATH` after its language is written
+there before the commands that follow it. A command may fail only where an error is shown. Shown lines must be printed;
+more may be.
 """
 
 from __future__ import annotations
@@ -72,5 +73,6 @@ SESSIONS = {tuple(steps(page)): page.relative_to(ROOT).as_posix() for page in re
 @pytest.mark.usefixtures("default_backbone")
 @pytest.mark.parametrize("session", [pytest.param(found, id=name) for found, name in SESSIONS.items() if found])
 def test_a_session_runs_as_shown(session: tuple[File | Command, ...], tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     for step in session:
         step.play(tmp_path)

@@ -149,7 +149,7 @@ class TestAnalyze:
                 raise InputError("too bad")
             return text
 
-        monkeypatch.setattr("umbel.runtime._checked", checked)
+        monkeypatch.setattr("umbel.runtime.checked", checked)
         result = run("analyze", "good", "bad", "Paris", "--pack", pack.folder, "--json", code=1)
         assert [row["line"] for row in answers(result)] == [1, 3]
         assert "line 2: too bad\n" in result.stderr

@@ -16,6 +16,8 @@ from umbel.model import TrainedPredictor
 from umbel.pack import read_pack
 from umbel.publish import publish
 
+FLOW = {"steps": {"hello": {"reply": "Hello."}}}
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
@@ -29,7 +31,7 @@ def published(request, weights, tmp_path, monkeypatch):
     backbone = load_backbone(weights)
     torch.set_num_threads(1)
     trainer = trainer_of(backbone, tmp_path / "run", sharing=request.param, rank=4, epochs=8.0)
-    trainer.spec = trainer.spec.model_copy(update={"licence": "CC0-1.0", "description": "A trial."})
+    trainer.spec = trainer.spec.model_copy(update={"licence": "CC0-1.0", "description": "A trial.", "flow": FLOW})
     trainer.run()
     return trainer, publish(trainer, tmp_path / "pack")
 
@@ -38,6 +40,7 @@ def published(request, weights, tmp_path, monkeypatch):
 def test_the_pack_answers_as_the_trained_model_does(published):
     trainer, pack = published
     pack.verify()
+    assert pack.flow() == FLOW
     model = umbel.load(pack.folder, precision="float32")
     texts = ["good to Paris", "bad 这 Paris Paris", "to " * 100]
     expected = TrainedPredictor(trainer.model, trainer.backbone.tokenizer)(texts, list(TASKS))

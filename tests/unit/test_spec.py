@@ -220,7 +220,7 @@ class TestKeysAndTypes:
         """
         assert faults(tmp_path, text) == [
             "2: licens: unknown key; did you mean 'licence'?",
-            "3: folder: unknown key; expected one of pack, version, licence, backbone, description, tasks, train",
+            "3: folder: unknown key; expected one of pack, version, licence, backbone, description, tasks, flow, train",
             "7: tasks.intent.metrik: unknown key; did you mean 'metric'?",
             "8: tasks.intent.name: unknown key; a task's name is the key above it",
             "9: tasks.intent.data[0].langauge: unknown key; did you mean 'language'?",
@@ -492,3 +492,35 @@ class TestExample:
 def _is_setting(line: str, without: tuple[str, ...]) -> bool:
     key, colon, _ = line.strip().removeprefix("# ").partition(":")
     return line.strip().startswith("# ") and bool(colon) and " " not in key and key not in without
+
+
+class TestFlow:
+    FLOW = """\
+flow:
+  steps:
+    read: {tasks: intent}
+    reply: {reply: hello, when: intent.label == "REFUND"}
+"""
+
+    def test_a_flow_is_kept_as_it_is_declared(self, tmp_path: Path) -> None:
+        spec = load_spec(write(tmp_path, MINIMAL + self.FLOW))
+        assert spec.flow is not None
+        assert list(spec.flow["steps"]) == ["read", "reply"]
+
+    def test_its_faults_are_told_beside_the_others(self, tmp_path: Path) -> None:
+        text = (MINIMAL + self.FLOW).replace(
+            "kind: text-classification", "kind: text-classification\n    labels: [refund]"
+        )
+        found = faults(tmp_path, text.replace("tasks: intent", "tasks: intnt").replace("pack: base", "pack: Base"))
+        assert found == [
+            "1: pack: found 'Base', expected a name of lower-case letters, digits and single hyphens",
+            "10: flow.steps.read.tasks: [0]: 'intnt' is not a task of the pack; did you mean 'intent'?",
+            "11: flow.steps.reply.when: `intent.label`: there is no answer 'intent' here; expected one of message, "
+            "reply",
+        ]
+        (label,) = faults(tmp_path, text)
+        assert label.startswith("11: flow.steps.reply.when: `intent.label == 'REFUND'`: there is no 'REFUND'")
+
+    @pytest.mark.parametrize("value", ["flow: 3", "flow: []", "flow: {}", "flow: {steps: {}}"])
+    def test_what_is_no_flow_is_told(self, tmp_path: Path, value: str) -> None:
+        assert faults(tmp_path, MINIMAL + value + "\n")

@@ -239,10 +239,18 @@ class Index:
             self._store.replace([], gone)
             return len(gone)
 
-    def search(self, query: str, k: int = 5, where: Mapping[str, Any] = NO_CELLS, by: By = "both") -> list[Hit]:
+    def search(
+        self,
+        query: str,
+        k: int = 5,
+        where: Mapping[str, Any] = NO_CELLS,
+        by: By = "both",
+        vector: Floats | None = None,
+    ) -> list[Hit]:
         """Return the `k` passages that fit the query best, the best first; each text once, wherever it stands.
 
         `where` keeps to documents whose `source` or metadata are as it says; numbers may be given as numbers or words.
+        `vector` is the query's `[hidden]`, where the model of the index has read it already.
 
         Raises:
             InputError: the query is blank, `k` is not positive, or no document has such a `source` or name in `where`.
@@ -250,7 +258,8 @@ class Index:
         _check_query(query, k, by)
         query = _mended(query)
         conditions = {_mended(name): _mended(told(value)) for name, value in where.items()}
-        vector = self._need_encoder().vectors([query])[0]
+        if vector is None:
+            vector = self._need_encoder().vectors([query])[0]
         with self._lock, self._store.reading():
             self._refresh()
             if "source" in conditions:
