@@ -12,7 +12,7 @@ from live import Live, live_server
 from tiny_pack import write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel.questions import Choice, Option, Predicate, Score
+from umbel.questions import Choice, Option, Score
 from umbel.server.keys import add_key
 
 STATE = "good to Paris"
@@ -69,9 +69,10 @@ def test_answers_are_the_librarys(client: systemone.Client, folder: Path) -> Non
     found = client.system_one(STATE, {"refund": REFUND, "team": TEAM, "how angry": ANGER}, model="one")
     teams = Choice("Which team?", (Option("billing", "payments"), Option("technical"), Option("销售")))
     scale = Score("How angry?", (Option("calm"), Option("annoyed"), Option("furious")))
-    questions = [Predicate("The customer wants money back"), teams, scale]
+    sides = Choice("The customer wants money back", (Option("yes"), Option("no")))
+    questions = [sides, teams, scale]
     holds, team, score = umbel.load(folder / "one", threads=1).ask(STATE, questions)
-    assert found.nouls["refund"].noul == pytest.approx(holds.probability, abs=1e-6)
+    assert found.nouls["refund"].noul == pytest.approx(holds.probabilities["yes"], abs=1e-6)
     assert found.choices["team"].choice == team.label
     assert found.choices["team"].probabilities == pytest.approx(dict(team.probabilities), abs=1e-6)
     expected = (team.probability - 1 / 3) / (1 - 1 / 3)
@@ -98,6 +99,7 @@ def test_errors_name_what_is_wrong(live: Live, client: systemone.Client) -> None
         (" ", {"refund": REFUND}, None, 422, "'state'"),
         (STATE, {"refund": REFUND}, "plain", 422, "'model'"),
         (STATE, {"a": REFUND, "b.c": systemone.Noul("  ")}, None, 422, "'b', 'c'"),
+        (STATE, {"a": {"type": "noul"}}, None, 422, "neither instructions nor criteria"),
     ]:
         with pytest.raises(systemone.SystemOneError, match=words) as raised:
             client.system_one(state, questions, model)

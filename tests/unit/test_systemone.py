@@ -33,8 +33,8 @@ def test_confidence_of_a_score_falls_with_the_distance_from_the_likeliest_level(
 @pytest.mark.parametrize(
     ("criteria", "question"),
     [
-        (None, Predicate("Refund?")),
-        ({}, Predicate("Refund?")),
+        (None, Choice("Refund?", (Option("yes"), Option("no")))),
+        ({}, Choice("Refund?", (Option("yes"), Option("no")))),
         ({"true": "they ask for it"}, Predicate("Refund? (they ask for it)")),
         ("they ask for it", Predicate("Refund? (they ask for it)")),
         ({"false": "they do not"}, Choice("Refund?", (Option("yes"), NO))),

@@ -1,7 +1,7 @@
 """System One's protocol: a state, and typed questions on it, each with an id; `/v1/systemone`.
 
-- noul: whether something holds, as its probability. A bare one is a predicate; one whose criteria tell both sides, or
-  the negative one, is a choice between described yes and no, and what it gives is the probability of yes;
+- noul: whether something holds, as its probability: that of yes in a choice between yes and no, which the criteria
+  describe. One that tells the positive side alone is a predicate (docs/log.md has what each gave);
 - choice: one of 2 to 255 named options, with probabilities and `confidence`: how far the best one's probability p lies
   between chance and certainty, (p - 1/n) / (1 - 1/n);
 - score: a level of 2 to 10, counted from 0: `score` is the sum of each level times its probability, `confidence` is 1
@@ -211,11 +211,13 @@ def question_of(asked: NoulGiven | ChoiceGiven | ScoreGiven) -> Question:
         return Choice(words or "Which one fits?", options)
     if isinstance(asked, ScoreGiven):
         return Score(words or "Which level fits?", tuple(Option(flat(level)) for level in asked.criteria))
+    if not (words or asked.criteria):
+        raise InputError("a noul has neither instructions nor criteria", "say what is to hold", field="questions")
     criteria = NoulCriteria(true=asked.criteria) if isinstance(asked.criteria, str) else asked.criteria
     true, false = (flat(criteria.true), flat(criteria.false)) if criteria else ("", "")
-    if false:
-        return Choice(words or "Which one fits?", (Option(YES, true), Option(NO, false)))
-    return Predicate(f"{words} ({true})" if words and true else words or true)
+    if true and not false:
+        return Predicate(f"{words} ({true})" if words else true)
+    return Choice(words or "Which one fits?", (Option(YES, true), Option(NO, false)))
 
 
 def answered(asked: NoulGiven | ChoiceGiven | ScoreGiven, answer: Any) -> dict[str, Any]:
