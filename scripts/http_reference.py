@@ -61,7 +61,7 @@ def _route(method: str, path: str, operation: Mapping[str, Any], schemas: Mappin
     answer = operation["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema")
     if answer:
         yield "Gives:"
-        yield _fields(_resolved(answer, schemas), schemas)
+        yield _fields(_resolved(answer, schemas), schemas) or f"- {_type(answer, schemas)}"
 
 
 def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:

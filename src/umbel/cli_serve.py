@@ -82,6 +82,12 @@ def serve(
         float, typer.Option(min=0, metavar="S", help="How long to finish what was taken, when told to end.")
     ] = 20.0,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")] = "text",
+    perspective: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What attributes asked for in Perspective's protocol mean.", show_default=False
+        ),
+    ] = None,
     log_texts: Annotated[bool, typer.Option("--log-texts", help="Log the bodies of requests, too.")] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Send OpenTelemetry traces, to OTEL_EXPORTER_OTLP_ENDPOINT.")
@@ -106,6 +112,7 @@ def serve(
             keys=keys,
             indexes=serving.named(index or [], "--index"),
             taught=taught,
+            perspective=perspective,
             cors=tuple(cors or ()),
             hosts=tuple(allow_host or ()),
             body_bytes=1024 * max_body,

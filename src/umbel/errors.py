@@ -21,7 +21,7 @@ UmbelError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 
@@ -64,10 +64,15 @@ class DataError(FaultsError):
 
 
 class InputError(UmbelError):
-    """A text, task name or option given at request time is wrong; `field` names it where a request has fields."""
+    """A text, task name or option given at request time is wrong; `field` names it where a request has fields.
 
-    def __init__(self, message: str, hint: str = "", field: str = "") -> None:
-        self.field = field
+    `details` are what a protocol of a server tells programs besides, in its own terms.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", field: str = "", details: Mapping[str, object] | None = None
+    ) -> None:
+        self.field, self.details = field, dict(details or {})
         super().__init__(message, hint)
 
 

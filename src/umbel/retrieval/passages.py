@@ -58,6 +58,15 @@ def cut(text: str, token_starts: TokenStarts, most: int) -> list[Stretch]:
     return found
 
 
+def sentences(text: str) -> list[Stretch]:
+    """Return the sentences of a text in order, without the space around them.
+
+    >>> sentences("One. Two.")
+    [Stretch(start=0, end=4), Stretch(start=5, end=9)]
+    """
+    return [Stretch(piece.start, piece.end) for piece in _sentences(text)]
+
+
 class _Cutter:
     """Cuts one block of a text."""
 

@@ -38,6 +38,7 @@ class Fault:
     where: str = ""
     retry: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 ErrorShape = Callable[[Fault, str], Mapping[str, Any]]
@@ -69,7 +70,7 @@ def fault_of(error: BaseException) -> Fault:
     """Return what a client is told of an error; one that was not raised on purpose is told without its words."""
     if isinstance(error, AccessError):
         status, code = (403, "forbidden") if error.known else (401, "unauthorized")
-        headers = {} if error.known else {"www-authenticate": "Bearer"}
+        headers = {} if error.known else {"www-authenticate": 'Bearer realm="umbel"'}
         return Fault(status, code, error.message, error.hint, headers=headers)
     if isinstance(error, UmbelError):
         return _of_umbel(error)
@@ -90,8 +91,8 @@ def _of_umbel(error: UmbelError) -> Fault:
         headers["retry-after"] = str(math.ceil(error.retry_after))
     elif status == 503:
         headers["retry-after"] = "1"
-    where = error.field if isinstance(error, InputError) else ""
-    return Fault(status, code, error.message, error.hint, where, error.retry, headers)
+    where, details = (error.field, error.details) if isinstance(error, InputError) else ("", {})
+    return Fault(status, code, error.message, error.hint, where, error.retry, headers, details)
 
 
 def _of_validation(error: RequestValidationError) -> Fault:

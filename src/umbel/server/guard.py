@@ -9,10 +9,11 @@ import secrets
 import time
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import orjson
+from starlette.routing import Match, Route
 
 from umbel.errors import TooLargeError
 from umbel.server.access import Access, Caller
@@ -74,7 +75,7 @@ class Guard:
     ) -> None:
         self.app, self.settings, self.access, self.recorders = app, settings, access, recorders
         self._public = tuple(path for each in spoken for path in each.public)
-        self._shapes = {getattr(route, "path", ""): each.error for each in spoken for route in each.router.routes}
+        self._spoken = [(route, each) for each in spoken for route in each.router.routes if isinstance(route, Route)]
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -177,8 +178,9 @@ class Guard:
     async def refuse(self, scope: Scope, answer: Any, fault: Fault) -> None:
         """Answer with an error in the form of the path's protocol."""
         seen: Seen = scope["umbel"]
-        route = getattr(scope.get("route"), "path", seen.path)
-        body = orjson.dumps(self._shapes.get(route, native_error)(fault, seen.id))
+        spoken = self._protocol(scope)
+        fault = replace(fault, status=spoken.statuses.get(fault.status, fault.status)) if spoken else fault
+        body = orjson.dumps((spoken.error if spoken else native_error)(fault, seen.id))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(name.encode(), value.encode()) for name, value in fault.headers.items()]
         if fault.status in (413, 503):
@@ -186,6 +188,12 @@ class Guard:
         with suppress(OSError):
             await answer({"type": "http.response.start", "status": fault.status, "headers": headers})
             await answer({"type": "http.response.body", "body": body})
+
+    def _protocol(self, scope: Scope) -> Spoken | None:
+        """Return the protocol of a path: a request may be refused before a route is found for it."""
+        matches = [(route.matches(scope)[0], each) for route, each in self._spoken]
+        found = max(matches, key=lambda pair: pair[0].value, default=None)
+        return found[1] if found and found[0] is not Match.NONE else None
 
     def _record(self, scope: Scope, seen: Seen) -> None:
         route = getattr(scope.get("route"), "path", "")

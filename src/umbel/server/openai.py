@@ -29,6 +29,7 @@ import base64
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -90,13 +91,24 @@ def protocol(service: Service) -> Protocol:
 
 
 def _models(routes: APIRouter, service: Service, began: int) -> None:
+    day = datetime.fromtimestamp(began, UTC).date().isoformat()
+
     def shown(found: Deployed) -> dict[str, Any]:
         return {"id": found.name, "object": "model", "created": began, "owned_by": "umbel"}
 
     @routes.get("/v1/models", response_model=ModelsAnswer)
     async def models() -> Response:
-        """List the packs that are served, as models."""
-        return Answer({"object": "list", "data": [shown(each) for each in service.packs.values()]})
+        """List the packs that are served, as models: in `data` as OpenAI does, in `models` as System One does."""
+        packs = service.packs.values()
+        return Answer(
+            {
+                "object": "list",
+                "data": [shown(each) for each in packs],
+                "models": [
+                    {"name": each.name, "description": each.manifest.description, "release_date": day} for each in packs
+                ],
+            }
+        )
 
     @routes.get("/v1/models/{model}", response_model=ModelShown)
     async def model(model: Annotated[str, Path()]) -> Response:

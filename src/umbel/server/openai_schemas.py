@@ -129,11 +129,20 @@ class ModelShown(BaseModel):
     owned_by: str
 
 
+class ModelDescribed(BaseModel):
+    """A pack as System One lists models; its date is that of the server's start."""
+
+    name: str
+    description: str
+    release_date: str
+
+
 class ModelsAnswer(BaseModel):
-    """All packs."""
+    """All packs, once in OpenAI's form and once in System One's."""
 
     object: Literal["list"]
     data: list[ModelShown]
+    models: list[ModelDescribed]
 
 
 class ModerationResult(BaseModel):

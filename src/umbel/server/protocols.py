@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from umbel.server.faults import ErrorShape, native_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fastapi import APIRouter
 
     from umbel.server.service import Service
 
-PROTOCOLS = ("native", "openai", "metrics")  # modules of this package, in the order of their routes
+PROTOCOLS = (
+    "native",
+    "openai",
+    "systemone",
+    "perspective",
+    "tei",
+    "open_inference",
+    "metrics",
+)  # modules of this package, in the order of their routes
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Routes, the form of their errors, and the beginnings of paths that need no key."""
+    """Routes, the form of their errors, the beginnings of paths that need no key, and statuses named otherwise."""
 
     router: APIRouter
     error: ErrorShape = native_error
     public: tuple[str, ...] = ()
+    statuses: Mapping[int, int] = field(default_factory=dict)
 
 
 def protocols(service: Service, names: Sequence[str] = PROTOCOLS) -> list[Protocol]:

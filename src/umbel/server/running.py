@@ -17,6 +17,7 @@ import uvloop
 
 from umbel.errors import InputError
 from umbel.server.app import create_app
+from umbel.server.attributes import read_attributes
 from umbel.server.keys import Keyed
 from umbel.server.logs import RequestLog
 from umbel.server.metrics import Metrics
@@ -50,6 +51,8 @@ async def serve(packs: Mapping[str, str | Path], settings: Settings, told: Calla
     tracing = Tracing() if settings.trace else None
     spans = {"span": tracing.span} if tracing else {}
     service = Service(crew, settings.limits, metrics, settings.taught, settings.indexes, **spans)
+    if settings.perspective:
+        service.options["perspective"] = read_attributes(settings.perspective)
     metrics.watch(service)
     access = Keyed(settings.keys) if settings.keys else None
     app = create_app(service, settings, access, [metrics, RequestLog(settings.log_texts)], tracing=tracing)

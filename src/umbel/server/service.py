@@ -104,7 +104,8 @@ class _Call:
 class Service:
     """Packs that are served. The first one is the default wherever none is named.
 
-    `taught` is the folder for packs with tasks taught here; `indexes` are search indexes by name.
+    `taught` is the folder for packs with tasks taught here; `indexes` are search indexes by name; `options` are what
+    protocols are told at the start, by their modules' names.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Service:
         self.crew, self.indexes, self._span = crew, dict(indexes or {}), span
         self.scheduler = Scheduler(self._run, limits or Limits(), crew.lanes, meter)
         self.meter, self._taught = meter, taught
+        self.options: dict[str, Any] = {}
         self._packs: dict[str, Deployed] = {}
         self._users: Counter[str] = Counter()
         self._numbers = itertools.count(1)

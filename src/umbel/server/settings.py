@@ -38,6 +38,7 @@ class Settings:
     log_format: str = "text"
     log_texts: bool = False
     trace: bool = False
+    perspective: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse to be open to the network without keys.
