@@ -72,15 +72,15 @@ def _branches(manifest: Manifest) -> list[str]:
     """Return the section on questions asked on the spot."""
     if manifest.branches is None:
         return []
-    scores = manifest.reading.scores if manifest.reading else {}
-    reading = {"extract": {key: value for key, value in scores.items() if key != "sets"}} if scores else {}
     rows = (
         (kind, each["asked"], _number(each["score"]), _number(each.get("ece-before"), 3), _number(each.get("ece"), 3))
-        for kind, each in (manifest.branches.scores | reading).items()
+        for kind, each in manifest.asked_scores.items()
     )
     table = _table(("kind of question", "asked", "dev score", "ECE before", "ECE after"), rows)
-    passages, unseen = _passages(scores.get("sets", {})), _unseen(manifest.branches.unseen)
-    return ["## Questions asked on the spot", table, BRANCHES, *passages, *unseen]
+    passages = manifest.reading.scores.get("sets", {}) if manifest.reading else {}
+    return [
+        "## Questions asked on the spot", table, BRANCHES, *_passages(passages), *_unseen(manifest.branches.unseen),
+    ]  # fmt: skip
 
 
 def _passages(sets: Mapping[str, Mapping[str, float]]) -> list[str]:

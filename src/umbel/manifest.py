@@ -123,3 +123,12 @@ class Manifest(_Record):
     tasks: dict[str, TaskEntry]
     flow: dict[str, Any] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def asked_scores(self) -> dict[str, dict[str, Any]]:
+        """The dev scores of questions asked on the spot, by kind; none where the pack was not trained for them."""
+        if self.branches is None:
+            return {}
+        read = self.reading.scores if self.reading else {}
+        own = {key: value for key, value in read.items() if key != "sets"}
+        return self.branches.scores | ({"extract": own} if "score" in own else {})

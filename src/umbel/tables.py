@@ -169,7 +169,7 @@ def _branches(pack: Manifest) -> list[Text]:
     """Say how well questions asked on the spot are answered on dev, where the pack was trained for them."""
     if pack.branches is None:
         return []
-    scores = ", ".join(f"{kind} {each['score']:.1f}" for kind, each in pack.branches.scores.items())
+    scores = ", ".join(f"{kind} {each['score']:.1f}" for kind, each in pack.asked_scores.items())
     return [Text.assemble(("branches", "bold"), f"  questions asked on the spot, right on dev: {scores}")]
 
 
