@@ -15,6 +15,7 @@ from typing import Any
 
 from umbel import flow_spec
 from umbel.errors import suggest
+from umbel.flow_forms import WRITING_KIND
 from umbel.kinds.base import kinds
 from umbel.records import Task, label_text
 from umbel.yamlfile import Place
@@ -59,7 +60,7 @@ def _as_declared(tasks: Mapping[str, Any]) -> dict[str, Task]:
     found = {}
     for name, task in tasks.items():
         kind = task.get("kind") if isinstance(task, dict) else None
-        if kind in kinds() and kinds()[kind].reads != "nothing":
+        if (kind in kinds() and kinds()[kind].reads != "nothing") or kind == WRITING_KIND:
             several = task.get("multi-label") is True
             found[name] = Task(name, str(kind), tuple(_texts(task.get("labels"))), several)
     return found

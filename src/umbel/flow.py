@@ -21,7 +21,7 @@ from umbel.errors import SpecError
 from umbel.fill import Texts, shown
 from umbel.flow_actions import ACTIONS, Action, Done, Turn, filled_in
 from umbel.flow_answers import MESSAGE, FlowAnswer, TextAnswer, plain_flow_answer, values_of
-from umbel.flow_forms import FORMS, Form
+from umbel.flow_forms import FORMS, WRITING_KIND, Form, Tasks
 from umbel.flow_spec import FlowSpec, Step, flow_of_file, flow_of_pack, read_flow_file
 from umbel.pack import Manifest, Pack, read_pack
 from umbel.questions import Predicate
@@ -259,14 +259,20 @@ def read_flow(
         document, name = read_flow_file(path)
         beside = path.parent / name
         pack = pack or read_pack(beside if (beside / "manifest.json").is_file() else name)
-        spec, folder = flow_of_file(path, document, pack.tasks, forms), path.parent
+        spec, folder = flow_of_file(path, document, _tasks_of(pack), forms), path.parent
     else:
         pack = read_pack(source)
-        spec, folder = flow_of_pack(pack.flow(), pack.manifest.name, pack.tasks, forms), pack.folder
+        spec, folder = flow_of_pack(pack.flow(), pack.manifest.name, _tasks_of(pack), forms), pack.folder
     faults = [*_unfit(spec, pack.manifest)]
     if faults:
         raise SpecError(str(source), faults)
     return spec, pack, folder
+
+
+def _tasks_of(pack: Pack) -> Tasks:
+    """Return a pack's tasks, those that write included."""
+    entries = pack.manifest.tasks.items()
+    return pack.tasks | {name: entry.task(name) for name, entry in entries if entry.kind == WRITING_KIND}
 
 
 def _unfit(spec: FlowSpec, manifest: Manifest) -> Iterator[str]:

@@ -5,6 +5,8 @@ An action is the half of a kind of step that runs; `flow_forms` has the half tha
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +21,7 @@ from umbel.records import Result, SpansPrediction
 
 if TYPE_CHECKING:
     from umbel.encodings import Encoding
+    from umbel.replies import Order, Reply
     from umbel.retrieval import Index
 
 
@@ -33,6 +36,9 @@ class Reads(Protocol):
 
     def ask(self, text: Encoding, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions from a reading."""
+
+    def write(self, text: str, task: str, order: Order | None = None) -> list[Reply]:
+        """Write a text about a message."""
 
 
 @dataclass
@@ -174,9 +180,20 @@ def filled_in(texts: Texts, turn: Turn) -> TextAnswer | None:
     return None if text is None else TextAnswer(text, language)
 
 
+def write_text(name: str, body: Body, turn: Turn, seconds: float | None) -> Done:
+    """Write a text about the message with the decoder, checked by the pack; it stops when its time is up."""
+    from umbel.replies import Order
+
+    until = time.monotonic() + seconds if seconds else math.inf
+    (written,) = turn.model.write(turn.encoding.text, body.settings, Order(cancelled=lambda: time.monotonic() > until))
+    note = f"replaced by the task's own fallback: {', '.join(written.flags)}" if written.flags else ""
+    return Done({name: TextAnswer(written.text, written.language)}, note)
+
+
 ACTIONS: Mapping[str, Action] = {
     "tasks": answer_tasks,
     "ask": ask_questions,
     "search": search_index,
     "reply": fill_reply,
+    "write": write_text,
 }

@@ -10,7 +10,7 @@ from umbel.flow_answers import MESSAGE
 from umbel.flow_forms import Searching
 from umbel.flow_spec import FlowSpec, Step
 
-_SHAPES = {"tasks": ("[", "]"), "ask": ("([", "])"), "search": ("[(", ")]"), "reply": ("[/", "/]")}
+_SHAPES = {"tasks": ("[", "]"), "ask": ("([", "])"), "search": ("[(", ")]"), "reply": ("[/", "/]"), "write": (">", "]")}
 _OTHER = ("[[", "]]")
 LONGEST = 6  # answers named in a box
 

@@ -1,7 +1,7 @@
 """The forms of a flow's steps: what each kind of step declares, what it answers and what it needs.
 
 A form is the half of a kind of step that needs no model; `flow_actions` has the other half, under the same name.
-Another kind of step, one that writes text for instance, is one more form and one more action.
+Another kind of step is one more form and one more action.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from umbel.flow_answers import (
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Question, Score, checked
 from umbel.records import Task
 from umbel.sections import Section, one_of, options, several_words, true_or_false, whole, words
+from umbel.writings import TASKS as WRITING_TASKS
 
 EARLIER = "earlier"  # `of: earlier` asks the turns of a conversation before this one
 MOST_PASSAGES = 5
+WRITING_KIND = "text-generation"
 
 Tasks = Mapping[str, Task]
 Fallback = Mapping[str, FlowAnswer] | Texts
@@ -91,7 +93,9 @@ class Searching:
 def _tasks(name: str, section: Section, tasks: Tasks) -> Body:
     asked: tuple[str, ...] = section.read("tasks", several_words, ())
     for number, task in enumerate(asked):
-        if task not in tasks:
+        if task in tasks and tasks[task].kind == WRITING_KIND:
+            section.fault("tasks", f"[{number}]: {task!r} writes; give it a step of its own: `write: {task}`")
+        elif task not in tasks:
             section.fault("tasks", f"[{number}]: {task!r} is not a task of the pack{suggest(task, list(tasks))}")
         elif asked.index(task) != number:
             section.fault("tasks", f"[{number}]: {task!r} is named twice")
@@ -201,9 +205,18 @@ def _under(key: str, language: str) -> str:
     return key if language == "*" else f"{key}.{language}"
 
 
+def _write(name: str, section: Section, tasks: Tasks) -> Body:
+    task = section.read("write", words, "")
+    known = [*WRITING_TASKS, *(each for each, found in tasks.items() if found.kind == WRITING_KIND)]
+    if task and task not in known:
+        section.fault("write", f"{task!r} is not a task that writes{suggest(task, known)}")
+    return Body(task, {name: TEXT_FIELDS}, fallback=reply_fallback(section))
+
+
 FORMS: Mapping[str, Form] = {
     "tasks": Form(_tasks, 0),
     "ask": Form(_ask, 1),
     "search": Form(_search, 2),
     "reply": Form(_reply, 3),
+    "write": Form(_write, 4),
 }

@@ -160,13 +160,22 @@ class Model:
     def answer(self, encoding: Encoding, tasks: Sequence[str] | None = None) -> Result:
         """Answer tasks from a text that was read; answers equal those of a fresh reading.
 
+        Tasks with upper layers of their own read states that are not kept: for them the text is read again.
+
         Raises:
             InputError: a task is unknown, or the encoding is another model's.
         """
         self._check_made_here(encoding)
-        reading = Reading(encoding.text, self._names(tasks), recalled=encoding, windows=list(encoding.windows))
+        names = self._names(tasks)
+        apart = self._detached(names)
+        shared = [name for name in names if name not in apart]
+        reading = Reading(encoding.text, shared, recalled=encoding, windows=list(encoding.windows))
         reading.logits = [self._logits(kept.hidden, reading) for kept in encoding.kept]
-        return self._result(reading)
+        found = self._result(reading)
+        if not apart:
+            return found
+        predictions = {**found, **self._answer([encoding.text], apart)[0]}
+        return Result(found.text, {name: predictions[name] for name in names}, found.language)
 
     def ask(
         self, text: str | Encoding, questions: Sequence[Question], exact: bool = False, progress: Progress | None = None

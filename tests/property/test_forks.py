@@ -69,6 +69,16 @@ def test_tasks_that_stay_answer_with_the_same_bits(models, texts):
         assert_same(second["sentiment"], third["sentiment"])  # nor does another fork change this one
 
 
+@SETTINGS
+@given(text=TEXTS)
+def test_a_text_that_was_read_answers_detached_tasks_too(models, text):
+    for model in models:
+        found, fresh = model.answer(model.read(text), TASKS), model(text, TASKS)
+        assert list(found) == TASKS
+        for task in TASKS:
+            assert_same(found[task], fresh[task])
+
+
 def test_a_detached_task_answers_by_its_own_layers(models):
     texts = ["good to Paris", "bad 这"]
     before, after = models[0](texts, ["sentiment"]), models[1](texts, ["sentiment"])

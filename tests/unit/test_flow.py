@@ -14,7 +14,7 @@ import pytest
 from tiny_pack import TASKS, write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel.errors import InputError, PackError, SpecError
+from umbel.errors import DecoderError, InputError, PackError, SpecError
 from umbel.flow import Flow, read_flow
 from umbel.flow_actions import ACTIONS, Done
 from umbel.flow_answers import TEXT_FIELDS, PassagesAnswer, TextAnswer
@@ -22,6 +22,7 @@ from umbel.flow_forms import FORMS, Body, Form
 from umbel.pack import read_pack, write_pack, write_task
 from umbel.questions import ExtractAnswer, PredicateAnswer
 from umbel.records import LabelPrediction
+from umbel.replies import Reply
 from umbel.retrieval import Document, Index
 from umbel.runtime import Model
 
@@ -309,3 +310,35 @@ class TestLoading:
         _, pack, beside = read_flow(declared(folder, "a: {tasks: sentiment}"))
         assert (pack.manifest.name, beside) == ("tiny", folder)
         assert Flow.load(declared(folder, "a: {tasks: sentiment}"))(GOOD)["sentiment"]
+
+
+class TestWriting:
+    STEPS = """
+    read: {tasks: sentiment}
+    draft: {write: reply, when: "message.length > 3", timeout: 5, fallback: "Later, {message.text}"}
+    """
+
+    def test_a_text_is_written_by_the_models_writer(self, folder: Path, model: Model) -> None:
+        asked = []
+
+        class Scripted:
+            def write(self, text: str, task: str, order: Any) -> list[Reply]:
+                asked.append((text, task, order.cancelled()))
+                if "Paris" not in text:
+                    raise DecoderError("no decoder")
+                return [Reply("Hello", task, "en", "scripted", "stop", flags=("offensive",))]
+
+        write = umbel.load(folder / "pack")
+        write.opens_writer = lambda model: Scripted()  # type: ignore[assignment, return-value]
+        flow = flow_of(folder, write, self.STEPS)
+        result = flow(GOOD)
+        assert asked == [(GOOD, "reply", False)]
+        assert result.reply == "Hello"
+        assert result.step("draft").why == "replaced by the task's own fallback: offensive"
+        failed = flow("good bad")
+        assert (failed.step("draft").state, failed.reply) == ("failed", "Later, good bad")
+        assert flow("bad").step("draft").state == "skipped"
+
+    def test_what_does_not_write_is_told(self, folder: Path, model: Model) -> None:
+        with pytest.raises(SpecError, match="'repl' is not a task that writes; did you mean 'reply'"):
+            flow_of(folder, model, "a: {write: repl}")

@@ -82,7 +82,7 @@ def test_questions_are_read_as_they_are_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("steps", "wanted"),
     [
-        ("a: {}", ["3: steps.a: found none of them, expected exactly one of tasks, ask, search, reply"]),
+        ("a: {}", ["3: steps.a: found none of them, expected exactly one of tasks, ask, search, reply, write"]),
         ("a: 3", ["3: steps.a: found 3, expected a mapping"]),
         ("a: {tasks: sentiment, reply: x}", ["3: steps.a: found tasks and reply, expected exactly one of"]),
         ("a: {tasks: sentimnt}", ["3: steps.a.tasks: [0]: 'sentimnt' is not a task of the pack; did you mean"]),

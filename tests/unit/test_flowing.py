@@ -65,7 +65,9 @@ def test_faults_are_told_and_the_exit_code_is_1(home: Path) -> None:
     told = run(home / "bad.yaml", "--check", code=1).stderr
     assert "Error: " in told
     assert "bad.yaml:4: steps.read.task: unknown key" not in told  # what kind of step it is has to be known first
-    assert "bad.yaml:4: steps.read: found none of them, expected exactly one of tasks, ask, search, reply" in told
+    assert (
+        "bad.yaml:4: steps.read: found none of them, expected exactly one of tasks, ask, search, reply, write" in told
+    )
     assert "bad.yaml:5: steps.asked.when: `sentimnt.answered`: there is no answer 'sentimnt' here" in told
     assert "no such file" in run(home / "none.yaml", code=1).stderr.lower()
     assert "declares no flow" in run(home / "pack", code=1).stderr
