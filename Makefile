@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. Needs Python 3.11 and a package index; all else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve example-customer-service example-assistant example-moderation test check bench lowest lock clean
+.PHONY: help demo serve browser example-customer-service example-assistant example-moderation test check bench lowest lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -43,9 +43,10 @@ $(BENCH): requirements/bench.txt $(DEV)
 demo: $(BASE) ## set everything up and analyse the sample messages
 	$(RUN)/umbel models pull e5-small
 	$(RUN)/umbel analyze --samples
+	@echo; echo 'Try it on your own texts in the browser: make serve, then open http://127.0.0.1:8000/studio/'
 
-serve: $(SERVE) ## serve the shipped pack over HTTP, to this machine alone
-	$(RUN)/umbel serve base
+serve: $(SERVE) ## serve the shipped pack and the studio, to this machine alone
+	$(RUN)/umbel serve base --open
 
 example-customer-service: $(BASE) ## set everything up and answer the sample customers
 	$(RUN)/umbel models pull e5-small
@@ -59,7 +60,10 @@ example-moderation: $(BASE) ## set everything up and judge the sample messages
 	$(RUN)/umbel models pull e5-small
 	$(RUN)/python examples/moderation/run.py
 
-test: $(DEV) ## pass all tests
+browser: ## install a browser for the tests of the studio, if there is none
+	@$(PYTHON) scripts/browser.py
+
+test: $(DEV) browser ## pass all tests
 	$(RUN)/python -m pytest $(ARGS)
 
 check: $(DEV) ## lint, types and rules of import

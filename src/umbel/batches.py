@@ -5,6 +5,7 @@ Knows nothing of engines and tasks.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from umbel.branch_graph import Kept
 from umbel.encodings import Encoding
 from umbel.errors import InputError
-from umbel.records import Window
+from umbel.records import Cost, Window
 
 Floats = NDArray[np.float32]
 
@@ -24,6 +25,7 @@ class Reading:
     """One text: the tasks to answer, whether to keep its encoding, and of each window, once read, what came of it.
 
     `recalled` is an encoding that was kept before; such a text is not read again. `logits` are by window and task.
+    `seconds` were spent by each task on this text, `encoding` by its share of batches.
     """
 
     text: str
@@ -33,6 +35,17 @@ class Reading:
     windows: list[Window] = field(default_factory=list)
     logits: list[dict[str, Floats]] = field(default_factory=list)
     kept: list[Kept | None] = field(default_factory=list)
+    encoding: float = 0.0
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def spend(self, seconds: float, *names: str) -> None:
+        """Put down seconds that were spent by tasks in equal parts; one that is named twice has two of them."""
+        for name in names:
+            self.seconds[name] += seconds / len(names)
+
+    def cost(self, tokens: int) -> Cost:
+        """Return what all of it took."""
+        return Cost(tokens, self.encoding, dict(self.seconds))
 
 
 def groups(readings: Sequence[Reading], most: int) -> Iterator[list[Reading]]:

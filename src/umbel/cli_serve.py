@@ -81,6 +81,7 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, metavar="S", help="How long to finish what was taken, when told to end.")
     ] = 20.0,
+    open_studio: Annotated[bool, typer.Option("--open", help="Open the studio in the browser.")] = False,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")] = "text",
     perspective: Annotated[
         Path | None,
@@ -93,7 +94,9 @@ def serve(
         bool, typer.Option("--trace", help="Send OpenTelemetry traces, to OTEL_EXPORTER_OTLP_ENDPOINT.")
     ] = False,
 ) -> None:
-    """Serve packs over HTTP until Ctrl-C or SIGTERM: native routes under /v1, described at /openapi.json.
+    """Serve packs over HTTP until Ctrl-C or SIGTERM: the studio, a page, and native routes under /v1.
+
+    The routes are described at /openapi.json.
 
     Texts of all callers are read in batches, each text once. Listens on this machine alone unless told otherwise.
     Needs the extra `serve`.
@@ -124,6 +127,7 @@ def serve(
             log_texts=log_texts,
             trace=trace,
         ),
+        open_studio,
     )
 
 

@@ -11,6 +11,8 @@ products (`vecdot`) or a stack of narrow matrices.
 from __future__ import annotations
 
 import math
+import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -39,23 +41,41 @@ class Heads:
         rows = [self._heads[name]["query"] for name in names]
         return np.stack(rows + [np.zeros_like(rows[0])] * (GROUP - len(rows)))  # [GROUP, hidden]
 
-    def logits(self, hidden: Floats, tasks: Collection[str]) -> dict[str, Floats]:
+    def logits(
+        self, hidden: Floats, tasks: Collection[str], spent: defaultdict[str, float] | None = None
+    ) -> dict[str, Floats]:
         """Return each task's logits for one window's hidden states `[tokens, hidden]`.
 
         `[width]` for pooled kinds, `[tokens, width]` for kinds of tokens, the mean hidden `[hidden]` without a head.
+        To `spent` each task's seconds are added; the pooling of a group is shared out among those asked.
         """
         found = {}
+        spent = defaultdict(float) if spent is None else spent
         for number, queries in enumerate(self._groups):
             names = self._pooled[number * GROUP : (number + 1) * GROUP]
             asked = [(row, name) for row, name in enumerate(names) if name in tasks]
             if asked:
+                began = time.perf_counter()
                 pooled = _means(softmax(np.vecdot(queries[:, None], hidden)), hidden)  # [GROUP, hidden]
-                found.update({name: _linear(self._heads[name], pooled[row]) for row, name in asked})
+                share = (time.perf_counter() - began) / len(asked)
+                for row, name in asked:
+                    began = time.perf_counter()
+                    found[name] = _linear(self._heads[name], pooled[row])
+                    spent[name] += share + time.perf_counter() - began
         for name in tasks:
             if name not in found:
+                began = time.perf_counter()
                 head = self._heads[name]
                 found[name] = _linear(head, hidden[:, None]) if head else hidden.mean(axis=0)
+                spent[name] += time.perf_counter() - began
         return {name: found[name] for name in tasks}
+
+
+def pooled(hidden: Floats, query: Floats | None) -> Floats:
+    """Return the mean `[hidden]` of one window's states `[tokens, hidden]`: by a head's query, if any."""
+    if query is None:
+        return np.asarray(hidden.mean(axis=0))
+    return np.asarray(softmax(hidden @ query) @ hidden)
 
 
 def _means(weights: Floats, hidden: Floats) -> Floats:

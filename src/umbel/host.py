@@ -38,13 +38,17 @@ class Spent:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What to teach: a task by an instruction, labels with descriptions, examples and dev rows of text and label."""
+    """What to teach: a task by an instruction, labels with descriptions, examples and dev rows of text and label.
+
+    `correcting` takes the examples for corrections of a task that is there.
+    """
 
     task: str
     instruction: str = ""
     labels: Sequence[tuple[str, str]] = ()
     examples: Sequence[tuple[str, str]] = ()
     dev: Sequence[tuple[str, str]] = ()
+    correcting: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ class Host:
             if not row.text.strip():
                 raise InputError(f"example {row.line}: the text is blank", "leave blank texts out")
         entry = entry_for(model.pack, lesson.task, lesson.instruction, lesson.labels, [*rows, *dev])
-        taught = teach(model, folder, lesson.task, entry, rows, dev)
+        taught = teach(model, folder, lesson.task, entry, rows, dev, lesson.correcting)
         return Learned(
             taught.pack.folder, taught.before, taught.after, taught.scored_on, taught.examples, dict(taught.unchanged)
         )

@@ -92,10 +92,15 @@ def opened(texts: Sequence[str], file: Path | None, samples: bool, reject: Rejec
             if messages.size is not None:  # a pipe cannot be closed while a thread waits for it
                 stream.close()
     elif samples:
-        lines = files("umbel").joinpath("samples.txt").read_bytes().splitlines()
+        lines = sample_lines()
         yield Messages(lines, reject, "samples")
     else:  # bytes that the shell could not decode are mended like those of a file
         yield Messages([text.encode("utf-8", "surrogateescape") for text in texts], reject, "arguments")
+
+
+def sample_lines() -> list[bytes]:
+    """Return the messages that come with Umbel, in UTF-8."""
+    return files("umbel").joinpath("samples.txt").read_bytes().splitlines()
 
 
 def of_stream(stream: BinaryIO, reject: Reject, name: str) -> Messages:

@@ -138,12 +138,26 @@ Prediction = LabelPrediction | LabelsPrediction | ScorePrediction | SpansPredict
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What answering one text took: `tokens` read, seconds `encoding` them, once, and seconds of each task beside.
+
+    A text that was encoded in a batch bears its share; one whose encoding was kept bears none. The upper layers of a
+    detached task's own count as encoding.
+    """
+
+    tokens: int
+    encoding: float
+    tasks: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Result(Mapping[str, Prediction]):
-    """The answers of all asked tasks to one text, by task name."""
+    """The answers of all asked tasks to one text, by task name; results are equal if their answers are."""
 
     text: str
     predictions: Mapping[str, Prediction]
     language: str = ""
+    cost: Cost | None = field(default=None, compare=False, repr=False)
 
     def __getitem__(self, task: str) -> Prediction:
         return self.predictions[task]

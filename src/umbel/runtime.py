@@ -23,7 +23,7 @@ from umbel.engine import Engine
 from umbel.errors import InputError, PackError, UmbelError, suggest
 from umbel.forks import Forks
 from umbel.gather import by_pace
-from umbel.heads import Heads
+from umbel.heads import Heads, pooled
 from umbel.inquiries import Inquiry, Reply
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
@@ -235,7 +235,7 @@ class Model:
         return names
 
     def _reply(self, inquiry: Inquiry, names: Sequence[str], found: Result, reading: Reading) -> Reply | UmbelError:
-        result = Result(found.text, {name: found[name] for name in names}, found.language)
+        result = Result(found.text, {name: found[name] for name in names}, found.language, found.cost)
         if not inquiry.questions:
             return Reply(result)
         try:
@@ -254,14 +254,16 @@ class Model:
         """Write a text about a message, or several at once, checked by the pack (`replies.PackWriter.write`)."""
         return self.writer.write(text, task, order) if order else self.writer.write(text, task)
 
-    def means(self, texts: Sequence[str]) -> Floats:
+    def means(self, texts: Sequence[str], query: Floats | None = None) -> Floats:
         """Return the mean hidden state of each text's first window `[texts, hidden]`: what a new head learns from.
+
+        With a head's `query` `[hidden]` it is the mean that this head reads.
 
         Raises:
             InputError: a text is not a string or is blank.
         """
         checked_texts = [checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)]
-        return np.stack([states.mean(axis=0) for states in self._first_hidden(checked_texts)])
+        return np.stack([pooled(states, query) for states in self._first_hidden(checked_texts)])
 
     @cached_property
     def _maker(self) -> str:
@@ -369,13 +371,15 @@ class Model:
                 some = [windows[place] for place in batch]
                 detached = sorted({name for place in batch for name in self._detached(chosen[place][0].names)})
                 hidden, kepts, own = self._states(some, length, keeps, detached)
-                encoding += time.perf_counter() - started
+                spent = time.perf_counter() - started
+                encoding += spent
                 for row, place in enumerate(batch):
                     reading, part = chosen[place]
+                    reading.encoding += spent / len(batch)
                     tokens = len(windows[place].ids)
                     reading.logits[part] = self._logits(hidden[row][:tokens], reading)
                     for name in self._detached(reading.names):
-                        reading.logits[part] |= self._heads.logits(own[name][row][:tokens], [name])
+                        reading.logits[part] |= self._heads.logits(own[name][row][:tokens], [name], reading.seconds)
                     reading.kept[part] = kepts[row] if kepts else None
         with self._counting:
             self.counters.seconds_encoding += encoding
@@ -387,7 +391,7 @@ class Model:
 
     def _logits(self, states: Floats, reading: Reading) -> dict[str, Floats]:
         apart = self._described.keys() | set(self._detached(reading.names))
-        return self._heads.logits(states, [name for name in reading.names if name not in apart])
+        return self._heads.logits(states, [name for name in reading.names if name not in apart], reading.seconds)
 
     def _detached(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name in self._forks.layers] if self._forks else []
@@ -423,21 +427,25 @@ class Model:
             task = self.tasks[name]
             if name in predictions:
                 continue
+            started = time.perf_counter()
             kind = kind_of(task.kind)
             merged = kind.merge(task, [logits[name] for logits in reading.logits], reading.windows)
             predictions[name] = kind.predict(task, merged, reading.text, offsets, language)
+            reading.spend(time.perf_counter() - started, name)
         with self._counting:
             self.counters.tasks += len(names)
             self.counters.seconds_heads += time.perf_counter() - began
-        return Result(reading.text, {name: predictions[name] for name in names}, language)
+        return Result(reading.text, {name: predictions[name] for name in names}, language, reading.cost(len(offsets)))
 
     def _described_predictions(self, reading: Reading) -> dict[str, Prediction]:
         """Answer the tasks that are described, but have no head, by asking."""
         described = [name for name in reading.names if name in self._described]
         if not described:
             return {}
-        asked = [question for name in described for question in self._described[name]]
-        answers = iter(self._need_reader().ask(self._encoding_of(reading), asked))
+        began = time.perf_counter()
+        asked = [(name, question) for name in described for question in self._described[name]]
+        answers = iter(self._need_reader().ask(self._encoding_of(reading), [question for _, question in asked]))
+        reading.spend(time.perf_counter() - began, *(name for name, _ in asked))
         return {
             name: prediction_of(self.tasks[name], [next(answers) for _ in self._described[name]]) for name in described
         }

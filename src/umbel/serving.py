@@ -6,9 +6,13 @@ Knows nothing of HTTP.
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import webbrowser
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -26,8 +30,8 @@ if TYPE_CHECKING:
 NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")  # the extra `serve`
 
 
-def serve(packs: Sequence[str], settings: Settings) -> None:
-    """Serve packs until told to end.
+def serve(packs: Sequence[str], settings: Settings, opening: bool = False) -> None:
+    """Serve packs until told to end; `opening` shows the studio in the browser once they are served.
 
     Raises:
         MissingExtraError: the extra is not installed.
@@ -45,8 +49,16 @@ def serve(packs: Sequence[str], settings: Settings) -> None:
 
     def told(address: str) -> None:
         errors().print(f"{', '.join(sources)} served at {address} (Ctrl-C ends it)", soft_wrap=True)
+        errors().print(f"the studio is at {address}/studio/", soft_wrap=True)
+        if opening and has_screen():
+            Thread(target=webbrowser.open, args=(f"{address}/studio/",), daemon=True).start()
 
     running.run(sources, settings, told)
+
+
+def has_screen() -> bool:
+    """Return whether a browser could show a page: without a screen it would take over the terminal."""
+    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
 
 
 def sources_of(packs: Sequence[str]) -> dict[str, str | Path]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from umbel.calibrate import softmax
 from umbel.described import words_of
 from umbel.errors import InputError, UmbelError, suggest
+from umbel.messages import sample_lines
 from umbel.pack import MANIFEST, Pack, TaskEntry, moved, write_task
 from umbel.records import LabelPrediction
 from umbel.runtime import Model
@@ -31,6 +32,7 @@ STRENGTH = 0.03  # of the penalty on weights, for features of variance 1 (docs/l
 ENOUGH = 4  # examples of a label, from which its words add nothing
 FOLDS = 5
 STEPS = 150
+PULLS = (300.0, 100.0, 30.0, 10.0)  # that hold a corrected head where it was, the strongest first (docs/log.md)
 LEAST_SCALE = 1e-6  # no feature is divided by less
 PROBES = (
     "这是一个关于AI的多任务处理案例。",
@@ -99,11 +101,22 @@ def entry_for(
     return found.model_copy(update=update)
 
 
-def teach(model: Model, folder: Path, name: str, entry: TaskEntry, rows: Sequence[Row], dev: Sequence[Row]) -> Taught:
+def teach(
+    model: Model,
+    folder: Path,
+    name: str,
+    entry: TaskEntry,
+    rows: Sequence[Row],
+    dev: Sequence[Row],
+    correcting: bool = False,
+) -> Taught:
     """Learn a task from `rows`, if there are any, and write the pack with it to `folder`.
 
+    `correcting` starts from the head that the task has, and moves it no further than `rows` ask.
+
     Raises:
-        InputError: there are neither examples nor an instruction, or a label lacks examples and description.
+        InputError: there are neither examples nor an instruction, or a label lacks examples and description, or there
+            is no head to correct.
         UmbelError: the proof failed; the pack at `folder` is as it was.
     """
     from umbel import load
@@ -116,9 +129,12 @@ def teach(model: Model, folder: Path, name: str, entry: TaskEntry, rows: Sequenc
     before = _accuracy(model, name, dev) if dev and name in model.tasks else None
     head: dict[str, Floats] = {}
     guessed = None
-    if rows:
+    update: dict[str, Any] = {}
+    if correcting:
+        head, update = correct(model, name, entry, rows), {"scores": {}}
+    elif rows:
         head, guessed = fit(model, entry, rows)
-    update: dict[str, Any] = {"temperature": {}, "thresholds": {}, "scores": {}} if rows else {}
+        update = {"temperature": {}, "thresholds": {}, "scores": {}}
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.taught")
     try:
         again = load(write_task(pack, draft, name, entry.model_copy(update=update), head).folder)
@@ -127,7 +143,7 @@ def teach(model: Model, folder: Path, name: str, entry: TaskEntry, rows: Sequenc
         taught = moved(again.pack, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    scored = f"{len(dev)} dev rows" if dev else f"{len(rows)} examples, each left out once" if rows else ""
+    scored = f"{len(dev)} dev rows" if dev else f"{len(rows)} examples, each left out once" if head and guessed else ""
     return Taught(taught, before, after, scored, len(rows), unchanged)
 
 
@@ -151,6 +167,54 @@ def fit(model: Model, entry: TaskEntry, rows: Sequence[Row]) -> tuple[dict[str, 
         "weight": weight.astype(np.float32),
         "bias": (bias - weight @ centre).astype(np.float32),
     }, _left_out(scaled, golds, len(rows), len(entry.labels))
+
+
+def correct(model: Model, name: str, entry: TaskEntry, rows: Sequence[Row]) -> dict[str, Floats]:
+    """Return the task's head `query`, `weight`, `bias`, moved no further than it takes to answer `rows` as they say.
+
+    The difference to the old weights is fitted by logistic regression to the rows and, at texts of all sorts, to the
+    old head's own answers; the penalty on it is the strongest under which every row is answered so, or the least.
+
+    Raises:
+        InputError: the task has no head, its labels would change, or there is no row.
+    """
+    head = model.pack.head(name) if name in model.tasks else {}
+    if not head or not rows:
+        found = "no examples" if head else "no head"
+        raise InputError(f"{name}: {found}, corrections need both", "teach it without correcting first")
+    if entry.fork:
+        raise InputError(f"{name}: it is detached, and corrections read what the tasks share", "teach it anew")
+    if entry.labels != model.pack.manifest.tasks[name].labels:
+        raise InputError(f"{name}: corrections keep the labels as they are", "teach it anew to change them")
+    golds = np.array([entry.labels.index(row.label) for row in rows])
+    others = [*PROBES, *(line.decode() for line in sample_lines())]
+    features = model.means([*(row.text for row in rows), *others], head["query"]).astype(np.float64)
+    logits = features @ head["weight"].T + head["bias"]
+    wanted = np.vstack([np.eye(len(entry.labels))[golds], softmax(logits[len(rows) :])])
+    centre = features[len(rows) :].mean(axis=0)
+    scaled = features - centre
+    scale = max(float(np.sqrt((scaled[len(rows) :] ** 2).mean())), LEAST_SCALE)
+    scaled = scaled / scale
+    for pull in PULLS:
+        moved = _difference(scaled, logits, wanted, pull) / scale
+        answers = (logits + (features - centre) @ moved.T)[: len(rows)]
+        if (answers.argmax(axis=1) == golds).all():
+            break
+    weight = head["weight"] + moved
+    return head | {"weight": weight.astype(np.float32), "bias": (head["bias"] - moved @ centre).astype(np.float32)}
+
+
+def _difference(features: Doubles, logits: Doubles, wanted: Doubles, pull: float) -> Doubles:
+    """Return what to add to weights `[labels, features]` that gave `logits` `[rows, labels]`."""
+    step = 1 / (0.5 * np.linalg.norm(features, 2) ** 2 + pull)
+    found: Doubles = np.zeros((wanted.shape[1], features.shape[1]))
+    ahead = found
+    for number in range(STEPS):
+        slope = (softmax(features @ ahead.T + logits) - wanted).T @ features + pull * ahead
+        moved = ahead - step * slope
+        ahead = moved + number / (number + 3) * (moved - found)
+        found = moved
+    return found
 
 
 def _left_out(features: Floats, golds: NDArray[np.int64], rows: int, labels: int) -> float | None:

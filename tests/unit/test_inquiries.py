@@ -67,6 +67,8 @@ def test_an_encoding_that_is_kept_is_not_made_again_and_gives_the_same(model):
     (reply,) = model.inquire([Inquiry("good to Paris")])
     assert (model.counters.encodings - before, model.encodings.hits - hits) == (0, 1)
     same(reply.result, fresh)
+    assert reply.result.cost.encoding == 0
+    assert reply.result.cost.tasks["sentiment"] > 0
 
 
 def test_a_fault_is_told_and_the_others_are_answered(model):

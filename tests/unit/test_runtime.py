@@ -10,6 +10,7 @@ from tiny_pack import write_tiny_backbone, write_tiny_pack
 
 import umbel
 from umbel.errors import InputError, PackError
+from umbel.inquiries import Inquiry
 from umbel.pack import MANIFEST
 from umbel.records import LabelPrediction, LabelsPrediction, ScorePrediction, SpansPrediction, VectorPrediction
 from umbel.runtime import Refused
@@ -58,6 +59,19 @@ def test_every_text_is_encoded_once_however_many_tasks(model, monkeypatch):
     model(TEXTS[:5])
     assert sum(rows) == 5
     assert model.counters.encodings - before == 5
+
+
+def test_a_result_tells_what_each_task_took(model):
+    text = "good to Paris, bad to Paris"
+    both = model.inquire([Inquiry(text, ["sentiment", "entities"]), Inquiry(text, ["topics"])])
+    for reply, names in zip(both, [{"sentiment", "entities"}, {"topics"}], strict=True):
+        cost = reply.result.cost
+        assert cost.tokens > 0
+        assert cost.encoding > 0
+        assert all(cost.tasks[name] > 0 for name in names)
+    alone = model(text, ["topics"])
+    assert set(alone.cost.tasks) == {"topics"}
+    assert alone == both[1].result  # whatever it took
 
 
 def test_long_texts_are_read_in_windows_and_no_span_leaves_the_text(model):

@@ -44,3 +44,31 @@ def test_keys_are_shown_in_a_table(capsys):
     shown = capsys.readouterr().out
     assert "1,000" in shown
     assert "abc" not in shown
+
+
+@pytest.mark.parametrize(("screen", "opened"), [({"DISPLAY": ":0"}, ["http://here/studio/"]), ({}, [])])
+def test_the_studio_is_opened_where_there_is_a_screen(pack, monkeypatch, screen, opened):
+    from umbel.server import logs, running
+
+    shown = []
+    monkeypatch.setattr(serving.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in screen.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(serving, "prepare", lambda source: None)
+    monkeypatch.setattr(serving.webbrowser, "open", shown.append)
+    monkeypatch.setattr(serving, "Thread", Now)
+    monkeypatch.setattr(logs, "set_up", lambda form, level: None)
+    monkeypatch.setattr(running, "run", lambda sources, settings, told: told("http://here"))
+    serving.serve([str(pack)], Settings(), opening=True)
+    assert shown == opened
+    serving.serve([str(pack)], Settings())
+    assert shown == opened
+
+
+class Now:
+    """A thread that runs at once."""
+
+    def __init__(self, target, args, daemon):
+        self.start = lambda: target(*args)

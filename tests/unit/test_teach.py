@@ -170,3 +170,49 @@ def test_a_described_task_answers_long_and_many_texts_without_keeping_them_all(m
     before = taught.counters.encodings
     assert [found["mood"].probabilities for found in taught(texts)] == whole
     assert taught.counters.encodings == before + len(texts)
+
+
+def test_a_correction_is_learned_and_moves_the_task_little(model, folder):
+    texts = [GOOD, BAD, "Paris Paris to", "to bad good", "good " * 9]
+    before = [result["sentiment"] for result in model(texts)]
+    wrong = next(label for label in model.tasks["sentiment"].labels if label != before[0].label)
+    rows = [Row(GOOD, wrong)]
+    entry = teach.entry_for(model.pack, "sentiment", "", [], rows)
+    taught = teach.teach(model, folder / "out", "sentiment", entry, rows, [], correcting=True)
+    after = [result["sentiment"] for result in umbel.load(folder / "out")(texts)]
+    assert max(after[0].probabilities, key=after[0].probabilities.get) == wrong
+    anew = teach.teach(model, folder / "anew", "sentiment", entry, rows, [])
+    replaced = [result["sentiment"] for result in umbel.load(folder / "anew")(texts)]
+
+    def moved(found):
+        pairs = zip(before[1:], found[1:], strict=True)
+        return sum(abs(one.probabilities[wrong] - two.probabilities[wrong]) for one, two in pairs)
+
+    assert moved(after) < moved(replaced)
+    assert taught.unchanged == anew.unchanged
+    assert taught.after is None
+
+
+def test_an_answer_that_is_right_already_stays_nearly_as_it_is(model, folder):
+    before = model(GOOD)["sentiment"]
+    rows = [Row(GOOD, max(before.probabilities, key=before.probabilities.get))]
+    entry = teach.entry_for(model.pack, "sentiment", "", [], rows)
+    teach.teach(model, folder / "out", "sentiment", entry, rows, [], correcting=True)
+    after = umbel.load(folder / "out")(GOOD)["sentiment"]
+    assert after.label == before.label
+    assert abs(after.probability - before.probability) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "rows", "told"),
+    [
+        ("mood", [], ROWS, "no head"),
+        ("sentiment", [], [], "no examples"),
+        ("sentiment", [("fine", ""), ("poor", "")], ROWS, "keep the labels"),
+    ],
+)
+def test_what_cannot_be_corrected_is_told(model, folder, task, labels, rows, told):
+    entry = teach.entry_for(model.pack, task, "say", labels, rows)
+    with pytest.raises(InputError, match=told):
+        teach.teach(model, folder / "out", task, entry, rows, [], correcting=True)
+    assert not (folder / "out").exists()

@@ -11,12 +11,14 @@ from umbel.errors import UnavailableError
 from umbel.host import Lesson
 from umbel.inquiries import Reply, plain
 from umbel.questions import Extract, Question
+from umbel.records import Result
 from umbel.server import schemas
 from umbel.server.access import need_admin
 from umbel.server.protocols import Protocol
 from umbel.server.routing import Answer, router
 from umbel.server.service import Deployed, Service
 
+COST_DIGITS = 4  # of milliseconds
 PackName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 
@@ -41,6 +43,7 @@ def _answering(routes: APIRouter, service: Service) -> None:
                 "language": result.language,
                 "answers": {task: plain_answer(each, body.top) for task, each in result.predictions.items()},
             }
+            | (_cost(result) if body.cost else {})
             for result in results
         ]
         return Answer(_named(found) | {"results": shown})
@@ -77,6 +80,7 @@ def _making(routes: APIRouter, service: Service) -> None:
             [(each.name, each.description) for each in body.labels],
             [(each.text, each.label) for each in body.examples],
             [(each.text, each.label) for each in body.dev],
+            body.correct,
         )
         found, learned = await service.teach(lesson, body.pack, body.name)
         return Answer(
@@ -136,6 +140,15 @@ def _health(routes: APIRouter, service: Service) -> None:
         if not service.ready:
             raise UnavailableError("not ready", "wait for it")
         return Answer({"status": "ready"})
+
+
+def _cost(result: Result) -> dict[str, Any]:
+    cost = result.cost
+    if cost is None:
+        return {}
+    spent = {task: round(1000 * cost.tasks.get(task, 0.0), COST_DIGITS) for task in result}
+    encoding = round(1000 * cost.encoding, COST_DIGITS)
+    return {"cost": {"tokens": cost.tokens, "milliseconds_encoding": encoding, "milliseconds": spent}}
 
 
 def _answered(found: Deployed, questions: list[Question], reply: Reply) -> Response:

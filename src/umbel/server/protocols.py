@@ -23,6 +23,7 @@ PROTOCOLS = (
     "tei",
     "open_inference",
     "metrics",
+    "pages",
 )  # modules of this package, in the order of their routes
 
 

@@ -116,6 +116,7 @@ class AnalyzeRequest(Given):
     )
     pack: PackOf = None
     top: int | None = Field(None, ge=0, le=1000, description="Of each task's probabilities only the N highest.")
+    cost: bool = Field(False, description="Tell what each text and each task took.")
 
 
 class AskRequest(Given):
@@ -199,6 +200,10 @@ class TeachRequest(Given):
     dev: list[ExampleGiven] = Field(
         default_factory=list, max_length=MOST_EXAMPLES, description="Scored on before and after; not learned from."
     )
+    correct: bool = Field(
+        False,
+        description="The examples are corrections: the task moves as little as they ask.",
+    )
     pack: PackOf = None
     name: str | None = Field(
         None,
@@ -221,6 +226,14 @@ class PackSource(Given):
     source: Text = Field(description="A shipped pack's name, or a folder on the server.")
 
 
+class CostShown(BaseModel):
+    """What a text took: its share of encoding, where it was not kept from before, and each task beside."""
+
+    tokens: int
+    milliseconds_encoding: float
+    milliseconds: dict[str, float]
+
+
 class AnalyzedText(BaseModel):
     """One text's language, as far as its script says, and its answers by task."""
 
@@ -229,6 +242,7 @@ class AnalyzedText(BaseModel):
         description="`label` and `probability`, `labels`, `score`, `spans` or `vector`, by the task's kind; "
         "with `probabilities`, the likeliest first. Offsets are code points, end exclusive."
     )
+    cost: CostShown | None = Field(None, description="Where it was asked for.")
 
 
 class AnalyzeAnswer(BaseModel):
