@@ -7,10 +7,10 @@ nothing of how a step does its work (`flow_actions`) nor of how a flow is declar
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 State = Literal["ran", "skipped", "failed", "timed out"]
 FILES = (".yaml", ".yml")
 WARM_UP = "ready"
+MOST_AT_ONCE = 64  # steps with a timeout, of all messages; what is over waits, and its time runs
 LONGEST_SHOWN = 60  # characters of a value in a report
 
 
@@ -114,6 +115,8 @@ class Flow:
         self._named = dict(indexes)
         self._opened: dict[str, Index] = {}
         self._lock = threading.Lock()
+        # Kept threads: the engine holds a request for each, and one that dies while the program ends can take it along.
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="umbel-flow")
         self._vector_task = next((name for name, task in model.tasks.items() if task.kind == VECTOR_KIND), "")
 
     @classmethod
@@ -221,7 +224,7 @@ class Flow:
         """Do what a step says within its time."""
         action = self._actions[step.action]
         try:
-            done = _within(step.timeout, lambda: action(step.name, step.body, turn, step.timeout))
+            done = _within(self._pool, step.timeout, lambda: action(step.name, step.body, turn, step.timeout))
         except Exception as error:  # whatever goes wrong in a step must not end the others
             logger.warning("step %s failed: %s", step.name, error, exc_info=logger.isEnabledFor(logging.DEBUG))
             return "failed", Done({}, f"{type(error).__name__}: {error}".partition("\n")[0])
@@ -284,26 +287,18 @@ def _unfit(spec: FlowSpec, manifest: Manifest) -> Iterator[str]:
             yield f"steps.{step.name}: pack {manifest.name} gives no vectors to search with"
 
 
-def _within(seconds: float | None, work: Callable[[], Done]) -> Done | None:
+def _within(pool: ThreadPoolExecutor, seconds: float | None, work: Callable[[], Done]) -> Done | None:
     """Return what work gives, or None where it takes longer; it then ends by itself, unheard."""
     if seconds is None:
         return work()
-    box: queue.Queue[Done | Exception] = queue.Queue(1)
-
-    def fill() -> None:
-        try:
-            box.put(work())
-        except Exception as error:  # handed over to the thread that waits
-            box.put(error)
-
-    threading.Thread(target=fill, daemon=True, name="umbel-flow-step").start()
+    future = pool.submit(work)
     try:
-        found = box.get(timeout=seconds)
-    except queue.Empty:
+        return future.result(seconds)
+    except TimeoutError:
+        if future.done():  # it was the work's own
+            raise
+        future.cancel()
         return None
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
 def _stand_in(step: Step, turn: Turn) -> Mapping[str, FlowAnswer]:

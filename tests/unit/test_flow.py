@@ -243,6 +243,14 @@ class TestTrouble:
         assert result["reply"] == TextAnswer(f"in the meantime / never mind, {label} / nothing", "*")
         assert result["after"] == TextAnswer("stands in", "*")
 
+    def test_a_timeout_of_the_steps_own_is_its_failure(self, folder: Path, model: Model) -> None:
+        def fail(*given: Any) -> Done:
+            raise TimeoutError("the other side took too long")
+
+        actions = {**ACTIONS, "tasks": fail}
+        report = flow_of(folder, model, "a: {tasks: sentiment, timeout: 5}", actions=actions)(GOOD).step("a")
+        assert (report.state, report.why) == ("failed", "TimeoutError: the other side took too long")
+
     def test_what_comes_too_late_changes_nothing(self, flow: Flow) -> None:
         result = flow(GOOD)
         time.sleep(0.6)
