@@ -158,10 +158,10 @@ def test_of_very_many_options_the_likeliest_are_read(model, monkeypatch):
     names = [f"{one} {other} {third}" for one in WORDS for other in WORDS for third in WORDS]
     question = Choice("to", tuple(map(Option, names)))
     read = []
-    states = model._reader._states
+    states = model._reader.states
     monkeypatch.setattr(
         model._reader,
-        "_states",
+        "states",
         lambda kept, branches: read.extend(len(b.options) for b in branches) or states(kept, branches),
     )
     (fast,) = model.ask("good Paris", [question])
@@ -222,7 +222,7 @@ def test_both_engines_give_the_same_logits(model, backbone, pack, text, question
         read = encoder.encode(ids, torch.ones_like(ids, dtype=torch.bool))
         roles = torch.from_numpy(weights["roles"])
         wanted = branch_states(encoder, roles, read, [(0, branch) for branch in branches], 0)
-    found = model._reader._states(kept, branches)
+    found = model._reader.states(kept, branches)
     bound = 0.005 if model.engine.precision == "float32" else 0.06
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one.question[-1], other[0].numpy(), atol=bound)

@@ -6,10 +6,12 @@ from umbel import errors
 from umbel.errors import (
     BusyError,
     DataError,
+    DecoderError,
     DownloadError,
     FaultsError,
     InputError,
     MissingExtraError,
+    TimeLimitError,
     UmbelError,
     UnavailableError,
     suggest,
@@ -19,7 +21,9 @@ TREE = [value for value in vars(errors).values() if isinstance(value, type) and 
 
 
 def test_the_tree_in_the_docstring_is_the_tree():
-    drawn = {line.split()[1] for line in errors.__doc__.splitlines() if line.startswith(("├", "└"))}
+    drawn = {
+        line.lstrip("│├└─ ").split()[0] for line in errors.__doc__.splitlines() if line.startswith(("│", "├", "└"))
+    }
     assert drawn == {kind.__name__ for kind in TREE} - {"UmbelError", "FaultsError"}
 
 
@@ -38,7 +42,8 @@ def test_every_fault_is_told():
 
 
 def test_what_may_be_tried_again():
-    assert {kind for kind in TREE if kind.retry} == {DownloadError, BusyError, UnavailableError}
+    again = {DownloadError, DecoderError, TimeLimitError, BusyError, UnavailableError}
+    assert {kind for kind in TREE if kind.retry} == again
 
 
 def test_a_missing_extra_names_its_command():

@@ -82,7 +82,7 @@ def test_the_card_tells_tasks_data_training_and_limits(published):
     card = (pack.folder / "CARD.md").read_text("utf-8")
     for part in ("# tiny 0.1.0", "A trial.", "CC0-1.0", "| sentiment |", "## Data", "## Training", "## Limits"):
         assert part in card
-    assert json.loads((pack.folder / "manifest.json").read_text())["format"] == 1
+    assert json.loads((pack.folder / "manifest.json").read_text())["format"] == 4  # it has a flow
     assert read_pack(pack.folder).tasks.keys() == TASKS.keys()
 
 

@@ -16,7 +16,7 @@ from umbel.server.faults import fault_of, native_error
         (errors.TooLargeError("x"), 413, "too_large", {}),
         (errors.BusyError("x", retry_after=1.2), 429, "busy", {"retry-after": "2"}),
         (errors.UnavailableError("x"), 503, "unavailable", {"retry-after": "1"}),
-        (errors.AccessError("x"), 401, "unauthorized", {"www-authenticate": "Bearer"}),
+        (errors.AccessError("x"), 401, "unauthorized", {"www-authenticate": 'Bearer realm="umbel"'}),
         (errors.AccessError("x", known=True), 403, "forbidden", {}),
         (errors.PackError("x"), 422, "pack", {}),
         (errors.RetrievalError("x"), 422, "index", {}),
