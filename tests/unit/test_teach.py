@@ -12,6 +12,7 @@ import umbel
 from umbel import runtime, teach
 from umbel.cli import app
 from umbel.errors import InputError, UmbelError
+from umbel.manifest import ForkFile
 from umbel.pack import read_pack
 from umbel.teach import Row
 
@@ -216,3 +217,11 @@ def test_what_cannot_be_corrected_is_told(model, folder, task, labels, rows, tol
     with pytest.raises(InputError, match=told):
         teach.teach(model, folder / "out", task, entry, rows, [], correcting=True)
     assert not (folder / "out").exists()
+
+
+def test_a_detached_task_is_not_corrected(model, folder):
+    rows = [Row(GOOD, model.tasks["sentiment"].labels[0])]
+    entry = teach.entry_for(model.pack, "sentiment", "", [], rows)
+    detached = entry.model_copy(update={"fork": ForkFile.model_construct(file="forks/sentiment.safetensors")})
+    with pytest.raises(InputError, match="detached"):
+        teach.correct(model, "sentiment", detached, rows)
