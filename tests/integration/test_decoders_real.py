@@ -129,7 +129,7 @@ def test_adapters_act_on_branches_alone_and_share_the_prefix(decoder: LlamaCpp, 
         pairs = {
             f"model.layers.{layer}.self_attn.{part}": (
                 torch.randn(8, shape.hidden) / shape.hidden**0.5,
-                torch.randn(width, 8) * 0.3,
+                torch.randn(width, 8) * 0.1,  # larger ones blow up what quantisation rounds
             )
             for layer in range(shape.layers)
             for part, width in wide.items()
