@@ -51,7 +51,7 @@ def faults_of(value: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
         if isinstance(task, dict):
             yield from _task(("tasks", name), task, folder)
     yield from _shared_files(tasks)
-    known = kinds()
+    known = [*kinds()]
     sound = all(isinstance(task, dict) and task.get("kind") in known for task in tasks.values())
     if sound and value.get("flow") is not None:  # else each use of a faulty task would be told as a fault, too
         yield from flow_spec.faults_of(value["flow"], ("flow",), _as_declared(tasks))
