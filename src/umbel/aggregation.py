@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GRADIENT_WAYS = ("pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad")
 CAUTION = 0.4  # how far CAGrad may leave the mean gradient; the paper's value for several tasks
-SWEEPS = 200
+TOLERANCE, RIDGE = 1e-9, 1e-8  # of slopes and weights; what makes a gramian invertible
 NEWTON_STEPS = 100
 
 Weigh = Callable[[Tensor], Tensor]
@@ -90,22 +90,36 @@ def _too_far(scaled: Tensor, weights: Tensor, step: Tensor, slope: Tensor, lengt
 def project(wishes: Tensor, gramian: Tensor) -> Tensor:
     """Return for each row `u` of `wishes` the `v >= u` that minimises `v G v`: weights of UPGrad's projections.
 
-    Solved number by number in turn (Gauss-Seidel), each time exactly; `[..., tasks]`.
+    Exact, by active sets (Lawson and Hanson 1974, as for non-negative least squares); `[..., tasks]`.
     """
     size = gramian.diagonal().mean().clamp(min=1e-20)
-    scaled = gramian.double() / size
-    wished = wishes.double()
-    found = wished.clone()
-    for _ in range(SWEEPS):
-        before = found.clone()
-        for task in range(len(scaled)):
-            diagonal = scaled[task, task]
-            if diagonal > 1e-12:
-                rest = found @ scaled[task] - found[..., task] * diagonal
-                found[..., task] = torch.maximum(wished[..., task], -rest / diagonal)
-        if (found - before).abs().max() < 1e-9:
+    scaled = gramian.double() / size + RIDGE * torch.eye(len(gramian))  # tasks may outnumber directions
+    rows = [_projected(row, scaled) for row in wishes.double().reshape(-1, len(scaled))]
+    return torch.stack(rows).reshape(wishes.shape).to(wishes.dtype)
+
+
+def _projected(wish: Tensor, gramian: Tensor) -> Tensor:
+    """Add to `wish` what is missing: tasks are freed one by one, those that would fall below it are held again."""
+    added = torch.zeros_like(wish)
+    free = torch.zeros(len(wish), dtype=torch.bool)
+    for _ in range(3 * len(wish)):
+        slope = gramian @ (wish + added)
+        slope[free] = 0.0
+        if slope.min() > -TOLERANCE:
             break
-    return found.to(wishes.dtype)
+        free[slope.argmin()] = True
+        while free.any():
+            solved = torch.zeros_like(wish)
+            solved[free] = torch.linalg.solve(gramian[free][:, free], -(gramian @ wish)[free])
+            falling = free & (solved <= 0)
+            if not falling.any():
+                added = solved
+                break
+            share = (added[falling] / (added[falling] - solved[falling])).min()
+            added = added + share * (solved - added)
+            free &= ~(falling & (added <= TOLERANCE))
+            added[~free] = 0.0
+    return wish + added
 
 
 def _projector() -> DualConeProjector:
