@@ -84,5 +84,6 @@ def joined() -> Iterator[Processes]:
     dist.init_process_group("gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # one that leaves while another still talks to it can be aborted at its end
     finally:
         dist.destroy_process_group()
