@@ -124,12 +124,13 @@ def test_adapters_act_on_branches_alone_and_share_the_prefix(decoder: LlamaCpp, 
     weights = read_decoder(pull(decoder.name))
     shape, header = weights.shape, decoder.tokens(" So:")
     torch.manual_seed(1)
+    size = 0.1 if decoder.name.startswith("qwen") else 0.3  # at 0.3 its 4-bit file strays from torch, docs/log.md
     wide = {"q_proj": shape.heads * shape.head, "v_proj": shape.kv_heads * shape.head}
     for name in ("one", "two"):
         pairs = {
             f"model.layers.{layer}.self_attn.{part}": (
                 torch.randn(8, shape.hidden) / shape.hidden**0.5,
-                torch.randn(width, 8) * 0.1,  # larger ones blow up what quantisation rounds
+                torch.randn(width, 8) * size,
             )
             for layer in range(shape.layers)
             for part, width in wide.items()

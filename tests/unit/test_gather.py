@@ -115,11 +115,10 @@ def test_an_error_is_raised_after_the_items_before_it():
 
 
 def test_a_closed_iterator_lets_its_thread_end():
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     gathered = as_they_come(iter(int, 1), 8)  # without end
     next(gathered)
+    (own,) = {*threading.enumerate()} - before
     gathered.close()
-    until = time.monotonic() + LONG
-    while threading.active_count() > before and time.monotonic() < until:
-        time.sleep(0.01)
-    assert threading.active_count() <= before  # threads of other tests may have ended meanwhile
+    own.join(LONG)
+    assert not own.is_alive()
