@@ -19,116 +19,123 @@ def _examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *(f"- `{line}`" for line in lines)])
 
 
+Packs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PACK...",
+        help="Shipped packs by name, and folders; NAME=FOLDER gives one another name. The first is the default.",
+        show_default=False,
+    ),
+]
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; beyond this machine only with --keys.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")]
+Workers = Annotated[
+    int, typer.Option(min=0, max=64, metavar="N", help="Processes that hold the packs; 0: the server's own.")
+]
+Threads = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Threads of each worker; 0: the processors, shared out.")
+]
+Indexes = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=FILE", help="Serve a search index; may be repeated.", show_default=False),
+]
+Decoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--decoder",
+        metavar="NAME",
+        help="Let this write: a decoder of `umbel models`, a GGUF file, http://HOST/v1#MODEL, or NAME=one of these; "
+        "may be repeated, and the first is the default.",
+        show_default=False,
+    ),
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Answer only who has a key; `umbel keys` makes them.", show_default=False),
+]
+Taught = Annotated[Path, typer.Option(metavar="FOLDER", help="Where packs taught over HTTP are written.")]
+Cors = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ORIGIN", help="Let pages of this site call; may be repeated.", show_default=False),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Answer to this name, too, without keys; may be repeated.", show_default=False),
+]
+Queue = Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Tokens that may wait; more are told to come again.")]
+WriteQueue = Annotated[
+    int, typer.Option(min=1, metavar="TOKENS", help="The same of what is written: tokens to read and to write.")
+]
+MaxWait = Annotated[float, typer.Option(min=0, metavar="S", help="How long what waits may take, at the pace of late.")]
+Budget = Annotated[
+    float, typer.Option(min=0, metavar="MS", help="A text that waited longer goes first, whatever its length.")
+]
+MaxBody = Annotated[int, typer.Option(min=1, metavar="KB", help="The largest body that is taken.")]
+Timeout = Annotated[float, typer.Option(min=0.1, metavar="S", help="How long a request may take.")]
+Drain = Annotated[float, typer.Option(min=0, metavar="S", help="How long to finish what was taken, when told to end.")]
+OpenStudio = Annotated[bool, typer.Option("--open", help="Open the studio in the browser.")]
+LogFormat = Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")]
+Perspective = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="What attributes asked for in Perspective's protocol mean.", show_default=False),
+]
+LogTexts = Annotated[bool, typer.Option("--log-texts", help="Log the bodies of requests, too.")]
+Trace = Annotated[bool, typer.Option("--trace", help="Send OpenTelemetry traces, to OTEL_EXPORTER_OTLP_ENDPOINT.")]
+
+
 @serve_app.command(
     rich_help_panel="Use packs",
     epilog=_examples(
         "umbel serve base",
         "umbel serve base mine=runs/messages/pack --port 9000 --workers 2",
         "umbel serve base --index docs=docs.index",
+        "umbel serve base --decoder smollm2-135m-instruct",
     ),
 )
 def serve(
-    packs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PACK...",
-            help="Shipped packs by name, and folders; NAME=FOLDER gives one another name. The first is the default.",
-            show_default=False,
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where to listen; beyond this machine only with --keys.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="0 takes a free one.")] = 8000,
-    workers: Annotated[
-        int, typer.Option(min=0, max=64, metavar="N", help="Processes that hold the packs; 0: the server's own.")
-    ] = 1,
-    threads: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Threads of each worker; 0: the processors, shared out.")
-    ] = 0,
-    index: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="Serve a search index; may be repeated.", show_default=False),
-    ] = None,
-    keys: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Answer only who has a key; `umbel keys` makes them.", show_default=False),
-    ] = None,
-    taught: Annotated[Path, typer.Option(metavar="FOLDER", help="Where packs taught over HTTP are written.")] = Path(
-        "taught"
-    ),
-    cors: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ORIGIN", help="Let pages of this site call; may be repeated.", show_default=False),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Answer to this name, too, without keys; may be repeated.", show_default=False
-        ),
-    ] = None,
-    queue: Annotated[
-        int, typer.Option(min=1, metavar="TOKENS", help="Tokens that may wait; more are told to come again.")
-    ] = 64 * 1024,
-    max_wait: Annotated[
-        float, typer.Option(min=0, metavar="S", help="How long what waits may take, at the pace of late.")
-    ] = 2.0,
-    budget: Annotated[
-        float, typer.Option(min=0, metavar="MS", help="A text that waited longer goes first, whatever its length.")
-    ] = 50.0,
-    max_body: Annotated[int, typer.Option(min=1, metavar="KB", help="The largest body that is taken.")] = 4096,
-    timeout: Annotated[float, typer.Option(min=0.1, metavar="S", help="How long a request may take.")] = 60.0,
-    drain: Annotated[
-        float, typer.Option(min=0, metavar="S", help="How long to finish what was taken, when told to end.")
-    ] = 20.0,
-    open_studio: Annotated[bool, typer.Option("--open", help="Open the studio in the browser.")] = False,
-    log_format: Annotated[Literal["text", "json"], typer.Option(help="How the log is written.")] = "text",
-    perspective: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="What attributes asked for in Perspective's protocol mean.", show_default=False
-        ),
-    ] = None,
-    log_texts: Annotated[bool, typer.Option("--log-texts", help="Log the bodies of requests, too.")] = False,
-    trace: Annotated[
-        bool, typer.Option("--trace", help="Send OpenTelemetry traces, to OTEL_EXPORTER_OTLP_ENDPOINT.")
-    ] = False,
+    packs: Packs,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = 1,
+    threads: Threads = 0,
+    index: Indexes = None,
+    decoders: Decoders = None,
+    keys: Keys = None,
+    taught: Taught = Path("taught"),
+    cors: Cors = None,
+    allow_host: AllowHost = None,
+    queue: Queue = 64 * 1024,
+    write_queue: WriteQueue = 16 * 1024,
+    max_wait: MaxWait = 2.0,
+    budget: Budget = 50.0,
+    max_body: MaxBody = 4096,
+    timeout: Timeout = 60.0,
+    drain: Drain = 20.0,
+    open_studio: OpenStudio = False,
+    log_format: LogFormat = "text",
+    perspective: Perspective = None,
+    log_texts: LogTexts = False,
+    trace: Trace = False,
 ) -> None:
     """Serve packs over HTTP until Ctrl-C or SIGTERM: the studio, a page, and native routes under /v1.
 
     The routes are described at /openapi.json.
 
     Texts of all callers are read in batches, each text once. Listens on this machine alone unless told otherwise.
-    Needs the extra `serve`.
+    Needs the extra `serve`, and to write, with --decoder or a pack that writes, the extra `write`.
     """
     from umbel import serving
-    from umbel.scheduler import Limits
-    from umbel.server.settings import Settings
 
-    serving.serve(
-        packs,
-        Settings(
-            host=host,
-            port=port,
-            workers=workers,
-            threads=threads,
-            keys=keys,
-            indexes=serving.named(index or [], "--index"),
-            taught=taught,
-            perspective=perspective,
-            cors=tuple(cors or ()),
-            hosts=tuple(allow_host or ()),
-            body_bytes=1024 * max_body,
-            body_seconds=min(timeout, 20.0),
-            request_seconds=timeout,
-            drain_seconds=drain,
-            limits=Limits(queue_work=queue, queue_seconds=max_wait, budget=budget / 1000),
-            log_format=log_format,
-            log_texts=log_texts,
-            trace=trace,
-        ),
-        open_studio,
+    settings = serving.settings_of(
+        {"host": host, "port": port, "workers": workers, "threads": threads, "keys": keys, "taught": taught}
+        | {"cors": tuple(cors or ()), "hosts": tuple(allow_host or ()), "perspective": perspective}
+        | {"request_seconds": timeout, "drain_seconds": drain, "body_bytes": 1024 * max_body}
+        | {"log_format": log_format, "log_texts": log_texts, "trace": trace},
+        indexes=index or [],
+        decoders=decoders or [],
+        queues=(queue, max_wait, budget / 1000, write_queue),
     )
+    serving.serve(packs, settings, open_studio)
 
 
 @keys_app.command("add", epilog=_examples("umbel keys add keys.json shop --per-minute 600"))

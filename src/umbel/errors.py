@@ -4,6 +4,7 @@ UmbelError
 ├── SpecError        a pack's declaration has faults (all of them, collected)
 ├── DataError        data rows have faults (all of them, by file and line)
 ├── InputError       a text, task name or option given at request time is wrong
+│   └── ContextError     a conversation and the answer wanted to it are longer than a decoder's context
 ├── PackError        a pack on disk is damaged, missing, too new or made for another backbone
 ├── BackboneError    weights are unknown, unreadable or not of a supported architecture
 ├── DownloadError    weights could not be fetched or failed their hash; a retry may help
@@ -74,6 +75,10 @@ class InputError(UmbelError):
     ) -> None:
         self.field, self.details = field, dict(details or {})
         super().__init__(message, hint)
+
+
+class ContextError(InputError):
+    """A conversation and the answer wanted to it are longer than a decoder's context."""
 
 
 class PackError(UmbelError):

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from umbel.conditions import Condition, written_as
 from umbel.errors import SpecError
 from umbel.fill import Texts, shown
-from umbel.flow_actions import ACTIONS, Action, Done, Turn, filled_in
+from umbel.flow_actions import ACTIONS, Action, Done, Turn, Watch, filled_in
 from umbel.flow_answers import MESSAGE, FlowAnswer, TextAnswer, plain_flow_answer, values_of
 from umbel.flow_forms import FORMS, WRITING_KIND, Form, Tasks
 from umbel.flow_spec import FlowSpec, Step, flow_of_file, flow_of_pack, read_flow_file
@@ -95,6 +95,19 @@ class FlowResult(Mapping[str, FlowAnswer]):
         return head | {"answers": answers, "steps": steps} | times
 
 
+class Onlooker(Watch, Protocol):
+    """Is told of each step as it begins and ends, and of the sentences that steps write.
+
+    What it raises when a step begins or ends ends the run.
+    """
+
+    def begins(self, step: str) -> None:
+        """A step's condition holds, and it is about to run."""
+
+    def ended(self, report: StepReport, answers: Mapping[str, FlowAnswer]) -> None:
+        """A step ended, or was skipped; these are its answers."""
+
+
 class Flow:
     """A flow ready to run; safe to use from several threads.
 
@@ -146,7 +159,7 @@ class Flow:
         flow._warm()
         return flow
 
-    def __call__(self, text: str) -> FlowResult:
+    def __call__(self, text: str, onlooker: Onlooker | None = None) -> FlowResult:
         """Take one message through the flow; it is read once.
 
         Raises:
@@ -154,20 +167,28 @@ class Flow:
         """
         began = time.perf_counter()
         encoding = self.model.read(text)
-        return self.run(encoding, reading=1000 * (time.perf_counter() - began))
+        return self.run(encoding, reading=1000 * (time.perf_counter() - began), onlooker=onlooker)
 
-    def run(self, encoding: Encoding, earlier: Sequence[Encoding] = (), reading: float = 0.0) -> FlowResult:
+    def run(
+        self,
+        encoding: Encoding,
+        earlier: Sequence[Encoding] = (),
+        reading: float = 0.0,
+        onlooker: Onlooker | None = None,
+    ) -> FlowResult:
         """Take a message that was read through the flow, with the readings of earlier turns, the oldest first.
 
         `reading` are the milliseconds that reading it took, for the report.
         """
         language = language_of(encoding.text)
-        turn = Turn(self.model, encoding, language, self._index, self._vector_task, earlier)
+        turn = Turn(self.model, encoding, language, self._index, self._vector_task, earlier, onlooker)
         turn.values[MESSAGE] = turn.message()
         began = time.perf_counter()
         reports: dict[str, StepReport] = {}
         for step in self.spec.order:
-            reports[step.name] = self._step(step, turn, reports)
+            report = reports[step.name] = self._step(step, turn, reports, onlooker)
+            if onlooker:
+                onlooker.ended(report, {name: turn.answers[name] for name in report.answers})
         spent = 1000 * (time.perf_counter() - began) + reading
         replies = (turn.answers.get(name) for step in self.spec.steps for name in step.body.gives)
         reply = next((found.text for found in replies if isinstance(found, TextAnswer)), None)
@@ -201,7 +222,7 @@ class Flow:
         if any(step.action == "ask" for step in self.spec.steps):
             self.model.ask(reading, [Predicate(WARM_UP)])
 
-    def _step(self, step: Step, turn: Turn, reports: Mapping[str, StepReport]) -> StepReport:
+    def _step(self, step: Step, turn: Turn, reports: Mapping[str, StepReport], onlooker: Onlooker | None) -> StepReport:
         """Run a step if its condition holds, add its answers to the turn, and report."""
         holds = step.when.evaluate(turn.lookup) if step.when else True
         if step.when and not holds:
@@ -212,6 +233,8 @@ class Flow:
         state: State = "skipped"
         done = Done({}, lacking)
         if not lacking:
+            if onlooker:
+                onlooker.begins(step.name)
             state, done = self._run(step, turn)
         stood_in = {} if done.answers else _stand_in(step, turn)
         answers = done.answers or stood_in

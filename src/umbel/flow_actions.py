@@ -41,6 +41,16 @@ class Reads(Protocol):
         """Write a text about a message."""
 
 
+class Watch(Protocol):
+    """Looks on while a message goes through a flow; may be called from several threads."""
+
+    def said(self, step: str, sentences: str) -> None:
+        """A step wrote sentences, which were checked."""
+
+    def cancelled(self) -> bool:
+        """Tell whether nobody waits for what is written any more."""
+
+
 @dataclass
 class Turn:
     """One message on its way through a flow: its reading, the readings of earlier turns, and the answers so far.
@@ -54,6 +64,7 @@ class Turn:
     index: Callable[[str], Index]
     vector_task: str
     earlier: Sequence[Encoding] = ()
+    watch: Watch | None = None
     answers: dict[str, FlowAnswer] = field(default_factory=dict)
     values: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -184,8 +195,16 @@ def write_text(name: str, body: Body, turn: Turn, seconds: float | None) -> Done
     """Write a text about the message with the decoder, checked by the pack; it stops when its time is up."""
     from umbel.replies import Order
 
-    until = time.monotonic() + seconds if seconds else math.inf
-    (written,) = turn.model.write(turn.encoding.text, body.settings, Order(cancelled=lambda: time.monotonic() > until))
+    until, watch = time.monotonic() + seconds if seconds else math.inf, turn.watch
+
+    def cancelled() -> bool:
+        return time.monotonic() > until or bool(watch and watch.cancelled())
+
+    def told(_: int, sentences: str) -> None:
+        if watch:
+            watch.said(name, sentences)
+
+    (written,) = turn.model.write(turn.encoding.text, body.settings, Order(cancelled=cancelled, told=told))
     note = f"replaced by the task's own fallback: {', '.join(written.flags)}" if written.flags else ""
     return Done({name: TextAnswer(written.text, written.language)}, note)
 

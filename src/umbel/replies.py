@@ -83,6 +83,7 @@ class Reply:
     cut_tokens: int = 0
     seconds: float = 0.0
     first_seconds: float = 0.0
+    prompt_tokens: int = 0
 
     @property
     def replaced(self) -> bool:
@@ -99,6 +100,7 @@ class Order:
     seed: int = 0
     changes: dict[str, Any] = field(default_factory=dict)  # of `Writing`, by its names
     cancelled: Cancelled | None = None
+    told: Callable[[int, str], None] | None = None  # of `write`: the number of each text and its next sentences
 
 
 NO_ORDER = Order()
@@ -111,9 +113,15 @@ class PackWriter:
     >>> writer.write("My parcel is late", "reply")[0].text
     """
 
-    def __init__(self, model: Model, opens_index: Callable[[Path], Index], threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        opens_index: Callable[[Path], Index],
+        threads: int = 0,
+        writers: dict[str, Writer] | None = None,
+    ) -> None:
         self.model, self._opens_index, self.threads = model, opens_index, threads
-        self._writers: dict[str, Writer] = {}
+        self._writers = {} if writers is None else writers  # by decoder; packs may share them
         self._indexes: dict[str, Index] = {}
 
     def tasks(self) -> dict[str, Writing]:
@@ -132,8 +140,9 @@ class PackWriter:
             RetrievalError: the index cannot be used.
         """
         stream = self.stream(text, task, order)
-        for _ in stream:
-            pass
+        for number, sentences in stream:
+            if order.told:
+                order.told(number, sentences)
         return stream.replies
 
     def stream(self, text: str, task: str = "reply", order: Order = NO_ORDER) -> ReplyStream:
@@ -142,19 +151,25 @@ class PackWriter:
         _check_message(text)
         language = language_of(text)
         writer, sources = self.writer(setting), self._sources(setting, text)
-        limits = Limits(
-            max_tokens=setting.max_tokens,
-            temperature=setting.temperature,
-            top_p=setting.top_p,
-            seed=order.seed,
-            stop=setting.stop,
-            seconds=setting.seconds,
-            schema=_schema_of(setting),
-        )
         messages = [*_opening(setting, language), *order.history, _instructed(setting, language, text, sources)]
+        limits = _limits(setting, order)
         inner = writer.stream(messages, limits, order.texts, order.cancelled, setting.adapter or None)
         blank = Reply("", task, language, writer.name, "end", sources=tuple(sources))
         return ReplyStream(inner, order.texts, blank, setting, self._checker(setting))
+
+    def converse(self, messages: Sequence[Message], order: Order) -> ReplyStream:
+        """Write the next turn of a conversation as it stands, checked by the pack's moderation as `stream` does.
+
+        Raises:
+            InputError: the conversation is empty, does not fit, or a limit is impossible.
+        """
+        setting = self._setting("free", order).model_copy(update={"check_language": False})
+        writer = self.writer(setting)
+        inner = writer.stream(messages, _limits(setting, order), order.texts, order.cancelled)
+        language = language_of(messages[-1].content)
+        return ReplyStream(
+            inner, order.texts, Reply("", "", language, writer.name, "end"), setting, self._checker(setting)
+        )
 
     def _setting(self, task: str, order: Order) -> Writing:
         known = self.tasks()
@@ -170,17 +185,11 @@ class PackWriter:
         """Return the writer of a task; it is loaded once."""
         name = setting.decoder
         if name not in self._writers:
-            self._writers[name] = RemoteWriter(remote_of(name)) if is_url(name) else self._local(name)
+            self._writers[name] = writer_of(name, self.threads)
         writer = self._writers[name]
         if setting.adapter and not is_url(name):
             self._ready_adapter(writer, setting.adapter)
         return writer
-
-    def _local(self, name: str) -> Writer:
-        from umbel.decoding.load import load_decoder
-        from umbel.decoding.writing import LocalWriter
-
-        return LocalWriter(load_decoder(name, self.threads))
 
     def _ready_adapter(self, writer: Writer, adapter: str) -> None:
         from umbel.decoding.engine import LlamaCpp
@@ -217,6 +226,20 @@ class PackWriter:
                     f"moderation: {task!r} is not a task of the pack{suggest(task, list(self.model.tasks))}"
                 )
         return Checker(self.model, blocked)
+
+
+def writer_of(decoder: str, threads: int = 0) -> Writer:
+    """Return what writes with a decoder: one here, by name or file, or a server elsewhere, by its address.
+
+    Raises:
+        BackboneError, DownloadError, MissingExtraError: it cannot be had.
+    """
+    if is_url(decoder):
+        return RemoteWriter(remote_of(decoder))
+    from umbel.decoding.load import load_decoder
+    from umbel.decoding.writing import LocalWriter
+
+    return LocalWriter(load_decoder(decoder, threads))
 
 
 class Checker:
@@ -286,6 +309,7 @@ class ReplyStream:
                 cut_tokens=written.cut_tokens,
                 seconds=written.seconds,
                 first_seconds=written.first_seconds,
+                prompt_tokens=written.prompt_tokens,
             )
         text = self._said[number].strip()
         reply = replace(reply, text=text, checks=self._checker.names(language_of(text) if text else reply.language))
@@ -328,6 +352,18 @@ def _instructed(setting: Writing, language: str, text: str, sources: Sequence[So
     notes = prompt("knowledge", language) + notes if notes else ""
     own = said(setting.instruction, language)
     return Message("user", text.strip(), notes + (f"\n\n{own}" if own else prompt(setting.task, language)))
+
+
+def _limits(setting: Writing, order: Order) -> Limits:
+    return Limits(
+        max_tokens=setting.max_tokens,
+        temperature=setting.temperature,
+        top_p=setting.top_p,
+        seed=order.seed,
+        stop=setting.stop,
+        seconds=setting.seconds,
+        schema=_schema_of(setting),
+    )
 
 
 def _schema_of(setting: Writing) -> dict[str, Any] | None:

@@ -34,7 +34,8 @@ class Limits:
     """How much is waited for, and how batches are cut.
 
     `queue_work` is the work that may wait, and `queue_seconds` how long it may take at the pace of late; `request_work`
-    is that of one call; `batch_work` ends a batch; a job that waited `budget` seconds heads the next one.
+    is that of one call; `batch_work` ends a batch; a job that waited `budget` seconds heads the next one; `first_pace`
+    is the work a second that is expected before anything was measured.
     """
 
     queue_work: int = 64 * 1024
@@ -42,6 +43,7 @@ class Limits:
     request_work: int = 256 * 1024
     batch_work: int = 1024
     budget: float = 0.05
+    first_pace: float = FIRST_PACE
 
 
 LIMITS = Limits()
@@ -116,7 +118,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count()
         self._work = 0  # that waits
-        self._pace = FIRST_PACE
+        self._pace = self.limits.first_pace
         self._draining = self._woken = False
         self._idle = asyncio.Event()
         self._idle.set()

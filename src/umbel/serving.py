@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich import box
 from rich.table import Table
 
-from umbel.errors import InputError, MissingExtraError
-from umbel.loading import prepare
+from umbel.catalogue import CATALOGUE
+from umbel.decoding.load import is_decoder
+from umbel.decoding.remote import is_url, remote_of
+from umbel.errors import BackboneError, InputError, MissingExtraError
+from umbel.loading import fetched, prepare
 from umbel.pack import read_pack
 from umbel.terminal import errors
 
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from umbel.server.keys import KeyEntry
     from umbel.server.settings import Settings
 
+LONGEST_BODY = 20.0  # seconds
 NEEDED = ("fastapi", "uvicorn", "uvloop", "httptools", "orjson", "prometheus_client")  # the extra `serve`
 
 
@@ -40,11 +47,18 @@ def serve(packs: Sequence[str], settings: Settings, opening: bool = False) -> No
     for package in NEEDED:
         if find_spec(package) is None:
             raise MissingExtraError(package, "serve")
+    with ending_at_once():
+        sources = sources_of(packs)
+        for source in sources.values():
+            prepare(source)
+        for decoder in settings.decoders.values():
+            fetched_decoder(decoder)
+        _run(sources, settings, opening)
+
+
+def _run(sources: Mapping[str, str | Path], settings: Settings, opening: bool) -> None:
     from umbel.server import logs, running
 
-    sources = sources_of(packs)
-    for source in sources.values():
-        prepare(source)
     logs.set_up(settings.log_format, min(logging.getLogger().level, logging.INFO))
 
     def told(address: str) -> None:
@@ -54,6 +68,82 @@ def serve(packs: Sequence[str], settings: Settings, opening: bool = False) -> No
             Thread(target=webbrowser.open, args=(f"{address}/studio/",), daemon=True).start()
 
     running.run(sources, settings, told)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """End the program well at SIGTERM, while nothing is served yet that would have to be finished."""
+
+    def end(number: int, frame: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def fetched_decoder(decoder: str) -> None:
+    """Fetch a decoder of the catalogue, if need be, with progress.
+
+    Raises:
+        BackboneError: it is an encoder.
+    """
+    if decoder in CATALOGUE and not is_decoder(decoder):
+        raise BackboneError(f"--decoder: {decoder} is an encoder, which does not write", "umbel models")
+    fetched(decoder)
+
+
+def settings_of(
+    plain: Mapping[str, Any],
+    indexes: Sequence[str],
+    decoders: Sequence[str],
+    queues: tuple[int, float, float, int],
+) -> Settings:
+    """Return settings: those that are as the command line has them, and those that are read or made of several.
+
+    `queues` are the tokens that may wait to be answered, the seconds that they may take, the latency budget in seconds,
+    and the tokens that may wait to be written.
+
+    Raises:
+        InputError: a file or decoder is not written as it should be, or the server would be open to anyone.
+    """
+    from umbel.scheduler import Limits
+    from umbel.server.settings import WRITING, Settings
+
+    tokens, seconds, budget, writing = queues
+    return Settings(
+        **plain,
+        indexes=named(indexes, "--index"),
+        decoders=named_decoders(decoders),
+        body_seconds=min(plain["request_seconds"], LONGEST_BODY),
+        limits=Limits(queue_work=tokens, queue_seconds=seconds, budget=budget),
+        writing=replace(WRITING, queue_work=writing),
+    )
+
+
+def named_decoders(listed: Sequence[str]) -> dict[str, str]:
+    """Return decoders by the names under which they are served: NAME=DECODER, or a name made of what it is.
+
+    Raises:
+        InputError: two have one name, or one is no decoder.
+    """
+    found: dict[str, str] = {}
+    for given in listed:
+        name, equals, source = given.partition("=")
+        if not equals or "/" in name:  # an address may have a = of its own
+            name, source = _name_of(given), given
+        if not name or not source or name in found:
+            raise InputError(f"--decoder: found {given!r}, expected a decoder with a name of its own", "NAME=DECODER")
+        found[name] = source
+    return found
+
+
+def _name_of(decoder: str) -> str:
+    if is_url(decoder):
+        return remote_of(decoder).model
+    return Path(decoder).stem if decoder.endswith(".gguf") else decoder
 
 
 def has_screen() -> bool:

@@ -16,7 +16,8 @@ from umbel.inquiries import Inquiry, Reply
 from umbel.questions import Choice, Option, Predicate
 from umbel.records import Result
 from umbel.scheduler import Limits
-from umbel.server.service import Service, charge, tokens_of, work_of
+from umbel.server.service import Service, charge
+from umbel.server.work import tokens_of, work_of
 
 
 class Crew:

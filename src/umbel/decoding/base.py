@@ -141,6 +141,7 @@ class Written:
     cut_tokens: int = 0
     seconds: float = 0.0
     first_seconds: float = 0.0  # to the first token
+    prompt_tokens: int = 0  # of the conversation; 0 where a server elsewhere counts
 
 
 Cancelled = Callable[[], bool]

@@ -166,4 +166,5 @@ class LocalStream:
     def _result(self, each: _Growing, first: float, seconds: float) -> Written:
         fitted = self._fitted
         finish = each.finish or "cancelled"  # the caller stopped reading
-        return Written(each.text, finish, each.tokens, fitted.dropped_turns, fitted.cut_tokens, seconds, first)
+        left_out = (fitted.dropped_turns, fitted.cut_tokens)
+        return Written(each.text, finish, each.tokens, *left_out, seconds, first, len(fitted.tokens))

@@ -14,13 +14,18 @@ from starlette.exceptions import HTTPException
 
 from umbel.errors import (
     AccessError,
+    BackboneError,
     BusyError,
     CacheError,
+    ContextError,
+    DecoderError,
+    DownloadError,
     InputError,
     MissingExtraError,
     NotFoundError,
     PackError,
     RetrievalError,
+    TimeLimitError,
     TooLargeError,
     UmbelError,
     UnavailableError,
@@ -46,7 +51,8 @@ ErrorShape = Callable[[Fault, str], Mapping[str, Any]]
 
 FORM = re.compile(r"constrained|\[|^(str|int|[A-Z]\w+)$")  # as pydantic calls the members of a union
 
-STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (
+STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (  # the first that fits
+    (ContextError, 400, "context_length_exceeded"),
     (InputError, 422, "invalid"),
     (NotFoundError, 404, "not_found"),
     (TooLargeError, 413, "too_large"),
@@ -56,6 +62,10 @@ STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (
     (RetrievalError, 422, "index"),
     (CacheError, 507, "storage"),
     (MissingExtraError, 501, "missing_extra"),
+    (TimeLimitError, 503, "timeout"),
+    (DecoderError, 503, "decoder"),
+    (BackboneError, 503, "decoder"),
+    (DownloadError, 503, "decoder"),
 )
 
 

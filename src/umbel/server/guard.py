@@ -104,7 +104,7 @@ class Guard:
 
     async def _admitted(self, scope: Scope, headers: dict[bytes, bytes], receive: Any, answer: _Answer) -> None:
         seen = answer.seen
-        if not seen.path.startswith(self._public):
+        if not self._is_public(seen.path):
             seen.caller = self.access.admit(scope)
             scope["query_string"] = KEY.sub(b"", scope["query_string"])  # where nobody looks for it any more
         charge.set(seen.caller.charge)
@@ -115,6 +115,10 @@ class Guard:
                 await self._watched(scope, body, receive, answer)
             finally:
                 answer.limit = None
+
+    def _is_public(self, path: str) -> bool:
+        """Tell whether a path needs no key; `/` is public as itself alone, not with all that begins so."""
+        return any(path == each or (each != "/" and path.startswith(each)) for each in self._public)
 
     async def _body(self, headers: dict[bytes, bytes], receive: Any) -> bytes:
         """Return the whole body.

@@ -24,6 +24,8 @@ GAUGES: dict[str, tuple[str, Callable[[Service], float]]] = {
     "umbel_queue_jobs": ("Jobs that wait.", lambda service: service.scheduler.waiting),
     "umbel_queue_tokens": ("Tokens of work that wait.", lambda service: service.scheduler.waiting_work),
     "umbel_batches_running": ("Batches at work.", lambda service: service.scheduler.running),
+    "umbel_writing_jobs": ("Texts that wait to be written.", lambda service: service.generating.scheduler.waiting),
+    "umbel_writing_running": ("Texts being written.", lambda service: service.generating.scheduler.running),
     "umbel_packs": ("Packs that are served.", lambda service: len(service.packs)),
     "umbel_worker_restarts": ("Workers that died and were started again.", lambda service: service.crew.restarts),
 }
@@ -57,6 +59,11 @@ class Metrics:
         self._shared = histogram("umbel_tasks_per_encoding", said, SIZES)
         self._hits = counter("umbel_cache_hits", "Encodings that were found kept.", "pack")
         self._stages = counter("umbel_stage_seconds", "Seconds of work, by stage.", "stage")
+        self._texts = counter(
+            "umbel_texts", "Texts that were written, by decoder and how they ended.", "decoder", "finish"
+        )
+        self._written = counter("umbel_written_tokens", "Tokens that were written.", "decoder")
+        self._first = histogram("umbel_first_token_seconds", "Seconds until a text's first token.", SECONDS, "decoder")
 
         for name, (about, _) in GAUGES.items():
             self._gauges[name] = Gauge(name, about, registry=self.registry)
@@ -82,6 +89,12 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """Count a call that was not admitted."""
         self._rejected.labels(reason).inc()
+
+    def wrote(self, decoder: str, finish: str, tokens: int, first_seconds: float) -> None:
+        """Count a text that was written."""
+        self._texts.labels(decoder, finish).inc()
+        self._written.labels(decoder).inc(tokens)
+        self._first.labels(decoder).observe(first_seconds)
 
     def spent(self, pack: str, spent: Spent, texts: int) -> None:
         """Count what answering a batch took."""

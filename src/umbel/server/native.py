@@ -14,6 +14,7 @@ from umbel.questions import Extract, Question
 from umbel.records import Result
 from umbel.server import schemas
 from umbel.server.access import need_admin
+from umbel.server.generating import tasks_that_write
 from umbel.server.protocols import Protocol
 from umbel.server.routing import Answer, router
 from umbel.server.service import Deployed, Service
@@ -172,6 +173,8 @@ def _shown(found: Deployed, service: Service) -> dict[str, Any]:
         "asks": found.asks,
         "default": next(iter(service.packs), "") == found.name,
         "tasks": list(found.tasks),
+        "writes": tasks_that_write(manifest, service.generating.decoders),
+        "flow": manifest.flow is not None,
     }
 
 

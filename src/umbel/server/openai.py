@@ -42,6 +42,7 @@ from umbel.questions import PredicateAnswer, ScoreAnswer
 from umbel.records import LabelPrediction, LabelsPrediction, Prediction, Result, Task
 from umbel.server import schemas
 from umbel.server.faults import Fault
+from umbel.server.generating import tasks_that_write, writings
 from umbel.server.openai_schemas import (
     RESPONSES,
     ChoiceDecision,
@@ -59,7 +60,8 @@ from umbel.server.openai_schemas import (
 )
 from umbel.server.protocols import Protocol
 from umbel.server.routing import Answer, router
-from umbel.server.service import Deployed, Service, tokens_of, work_of
+from umbel.server.service import Deployed, Service
+from umbel.server.work import tokens_of, work_of
 
 CATEGORIES = (
     *("harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm"),
@@ -93,27 +95,45 @@ def protocol(service: Service) -> Protocol:
 def _models(routes: APIRouter, service: Service, began: int) -> None:
     day = datetime.fromtimestamp(began, UTC).date().isoformat()
 
-    def shown(found: Deployed) -> dict[str, Any]:
-        return {"id": found.name, "object": "model", "created": began, "owned_by": "umbel"}
+    def shown(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": began, "owned_by": "umbel"}
 
     @routes.get("/v1/models", response_model=ModelsAnswer)
     async def models() -> Response:
-        """List the packs that are served, as models: in `data` as OpenAI does, in `models` as System One does."""
+        """List models: packs, decoders, PACK/TASK in `data`, as OpenAI does; packs in `models`, as System One does."""
         packs = service.packs.values()
         return Answer(
             {
                 "object": "list",
-                "data": [shown(each) for each in packs],
+                "data": [shown(name) for name in dict.fromkeys([*service.packs, *models_that_write(service)])],
                 "models": [
                     {"name": each.name, "description": each.manifest.description, "release_date": day} for each in packs
                 ],
             }
         )
 
-    @routes.get("/v1/models/{model}", response_model=ModelShown)
+    @routes.get("/v1/models/{model:path}", response_model=ModelShown)
     async def model(model: Annotated[str, Path()]) -> Response:
-        """Show a pack as a model."""
-        return Answer(shown(_pack(service, model)))
+        """Show one model."""
+        known = [*service.packs, *models_that_write(service)]
+        if model not in known:
+            raise NotFoundError(f"the model {model!r} is not served{suggest(model, known)}")
+        return Answer(shown(model))
+
+
+def decoders_of(service: Service) -> dict[str, str]:
+    """Return the decoders that write here by name: the server's own, and those that packs name."""
+    named = [each.decoder for pack in service.packs.values() for each in writings(pack.manifest).values()]
+    return {name: name for name in named} | service.generating.decoders
+
+
+def models_that_write(service: Service) -> list[str]:
+    """Return all models that write: decoders, packs for which something writes, and their tasks."""
+    found = list(decoders_of(service))
+    for name, pack in service.packs.items():
+        tasks = tasks_that_write(pack.manifest, service.generating.decoders)
+        found += [name, *(f"{name}/{task}" for task in tasks)] if tasks else []
+    return found
 
 
 def _reading(routes: APIRouter, service: Service) -> None:

@@ -46,4 +46,4 @@ def protocol(service: Service) -> Protocol:
         headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
         return FileResponse(file, media_type=TYPES[file.suffix], headers=headers)
 
-    return Protocol(routes, public=("/studio",))
+    return Protocol(routes, public=("/", "/studio"))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 PROTOCOLS = (
     "native",
+    "generate",
     "openai",
+    "chat",
     "systemone",
     "perspective",
     "tei",

@@ -63,13 +63,14 @@ class ErrorAnswer(BaseModel):
 
 
 REASONS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or a conversation is longer than its decoder's context.",
     401: "A key is needed.",
     403: "The key may not do this.",
     404: "There is no such thing.",
     413: "The request is too large.",
     422: "Something in the request is wrong; `field` names it.",
     429: "The queue is full, or a limit of the key is reached; `Retry-After` says when to come again.",
+    501: "The server lacks an optional part, which the message names.",
     503: "Not ready, ending, or too slow; `Retry-After` says when to come again.",
     507: "The server has no room to store what this makes.",
 }

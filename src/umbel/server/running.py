@@ -16,12 +16,14 @@ import uvicorn
 import uvloop
 
 from umbel.errors import InputError
+from umbel.generators import Generators
 from umbel.server.app import create_app
 from umbel.server.attributes import read_attributes
+from umbel.server.generating import Generating
 from umbel.server.keys import Keyed
 from umbel.server.logs import RequestLog
 from umbel.server.metrics import Metrics
-from umbel.server.service import Service
+from umbel.server.service import Service, no_span
 from umbel.server.settings import Settings
 from umbel.server.tracing import Tracing
 from umbel.server.wire import Wire
@@ -49,8 +51,11 @@ async def serve(packs: Mapping[str, str | Path], settings: Settings, told: Calla
     metrics = Metrics()
     crew = Processes(settings.workers, settings.threads) if settings.workers else Threads(settings.threads)
     tracing = Tracing() if settings.trace else None
-    spans = {"span": tracing.span} if tracing else {}
-    service = Service(crew, settings.limits, metrics, settings.taught, settings.indexes, **spans)
+    generating = Generating(
+        Generators(settings.threads), settings.writing, settings.decoders, metrics, settings.request_seconds
+    )
+    span = tracing.span if tracing else no_span
+    service = Service(crew, settings.limits, metrics, settings.taught, settings.indexes, span, generating)
     if settings.perspective:
         service.options["perspective"] = read_attributes(settings.perspective)
     metrics.watch(service)

@@ -306,6 +306,8 @@ class PackShown(BaseModel):
     asks: bool = Field(description="Whether it answers questions decided on the spot.")
     default: bool
     tasks: list[str]
+    writes: list[str] = Field(description="Tasks that `/v1/generate` writes.")
+    flow: bool = Field(description="Whether it declares a flow, which `/v1/flow` runs.")
 
 
 class PacksAnswer(BaseModel):

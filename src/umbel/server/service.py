@@ -1,7 +1,8 @@
 """What all protocols call: packs by name, texts to answer, admitted and batched. Knows nothing of HTTP.
 
 Every method is a coroutine that raises `UmbelError`s: `InputError` with the `field` that is wrong, `NotFoundError`,
-`TooLargeError`, `BusyError`, `UnavailableError`. Cancel it, and its work leaves the queue.
+`TooLargeError`, `BusyError`, `UnavailableError`. Cancel it, and its work leaves the queue. Those that write return what
+happens as it happens; close that, and the writing stops.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from umbel.errors import InputError, NotFoundError, UnavailableError, suggest
+from umbel.generation import Held, Wanted
 from umbel.host import Learned, Lesson, Spent
 from umbel.inquiries import Inquiry, Reply
 from umbel.pack import Manifest, read_pack
-from umbel.questions import Choice, Extract, Mentions, Predicate, Question, Score, all_checked
+from umbel.questions import Question, all_checked
 from umbel.scheduler import Job, Limits, Scheduler, Watcher
+from umbel.server.generating import Event, Generating, begun, for_flow, for_pack, work_of_writing
+from umbel.server.work import tokens_of, work_of
 from umbel.workers import Crew
 
 if TYPE_CHECKING:
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BYTES_PER_TOKEN = 4  # in UTF-8, of Chinese as of English, nearly
-SPECIAL_TOKENS = 2
 LENGTH_STEP, LONGEST = 8, 512
 SEARCH_WORK = 64
 TEACH_WORK = 1024
@@ -58,7 +60,8 @@ class Span(Protocol):
         """Return a span to be in, under the current one or, with `root`, under none."""
 
 
-def _no_span(name: str, attributes: Mapping[str, Any], root: bool = False) -> AbstractContextManager[Any]:
+def no_span(name: str, attributes: Mapping[str, Any], root: bool = False) -> AbstractContextManager[Any]:
+    """Return a span of no trace."""
     return nullcontext()
 
 
@@ -115,8 +118,10 @@ class Service:
         meter: Meter | None = None,
         taught: Path = Path("taught"),
         indexes: Mapping[str, Path] | None = None,
-        span: Span = _no_span,
+        span: Span = no_span,
+        generating: Generating | None = None,
     ) -> None:
+        self.generating = generating or Generating()
         self.crew, self.indexes, self._span = crew, dict(indexes or {}), span
         self.scheduler = Scheduler(self._run, limits or Limits(), crew.lanes, meter)
         self.meter, self._taught = meter, taught
@@ -132,14 +137,15 @@ class Service:
         await self.crew.start()
         for name, source in packs.items():
             await self.deploy(name, source)
+        await self.generating.start()
 
     async def close(self, seconds: float) -> bool:
         """Finish what was admitted, within a limit, and end; return whether all was finished."""
-        finished = await self.scheduler.drain(seconds)
+        drained = await asyncio.gather(self.scheduler.drain(seconds), self.generating.close(seconds))
         for task in self._tasks:
             task.cancel()
         await self.crew.close()
-        return finished
+        return all(drained)
 
     @property
     def ready(self) -> bool:
@@ -224,6 +230,46 @@ class Service:
         (hits,) = await self._submit(found, [Job(found.key, call, LONGEST, SEARCH_WORK, alone=True)])
         return list(hits)
 
+    async def write(self, wanted: Wanted, pack: str | None = None) -> AsyncGenerator[Event]:
+        """Write for a pack, which checks what is written, and return what happens once that has begun.
+
+        Raises:
+            InputError: it has no such task, or nothing writes for it.
+            ContextError: the conversation, or the answer wanted to it, is too long.
+        """
+        found = self.pack(pack)
+        wanted, work = for_pack(found.manifest, wanted, self.generating.decoders)
+        return await begun(self._events(found, "write", (Held(found.key, found.folder, self.indexes), wanted), work))
+
+    async def converse(self, wanted: Wanted, decoder: str) -> AsyncGenerator[Event]:
+        """Write the next turn of a conversation by a decoder alone, and return what happens once that has begun.
+
+        Raises:
+            ContextError: the conversation, or the answer wanted to it, is too long.
+        """
+        work = work_of_writing(wanted.messages, wanted.max_tokens, wanted.texts)
+        return await begun(self._events(None, "converse", (decoder, wanted), work))
+
+    async def flow(self, text: str, pack: str | None = None) -> AsyncGenerator[Event]:
+        """Take a text through a pack's flow, and return what happens once that has begun.
+
+        Raises:
+            InputError: the text is blank, or the pack declares no flow.
+        """
+        found = self.pack(pack)
+        work = for_flow(found.manifest, text)
+        return await begun(self._events(found, "flow", (Held(found.key, found.folder, self.indexes), text), work))
+
+    async def _events(
+        self, found: Deployed | None, method: str, arguments: tuple[Any, ...], work: int
+    ) -> AsyncGenerator[Event]:
+        _charge(work)
+        events = self.generating.events(method, arguments, work)
+        with self._using(found.key) if found else nullcontext():
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+
     async def teach(self, lesson: Lesson, pack: str | None = None, name: str | None = None) -> tuple[Deployed, Learned]:
         """Teach a pack one task, and serve the new pack as `name`, or in the old one's place.
 
@@ -274,16 +320,15 @@ class Service:
             while self._users[old.key]:
                 await asyncio.sleep(LEAVING)
             await self.crew.drop(old.key)
+            await self.generating.generators.drop(old.key)
 
         task = asyncio.ensure_future(retire())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _submit(self, found: Deployed, jobs: Sequence[Job]) -> list[Any]:
-        charged = charge.get()
         work = sum(job.work for job in jobs)
-        if charged:
-            charged(work)
+        _charge(work)
         about = {"umbel.pack": found.name, "umbel.jobs": len(jobs), "umbel.tokens": work}
         with self._using(found.key), self._span("umbel.answer", about):
             return await self.scheduler.submit(jobs)
@@ -314,24 +359,10 @@ class Service:
         return replies
 
 
-def tokens_of(text: str) -> int:
-    """Return about how many tokens a text has; exact enough to admit and to batch, and as good as free."""
-    return len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN + SPECIAL_TOKENS
-
-
-def work_of(inquiry: Inquiry) -> int:
-    """Return an inquiry's work in tokens: of the text, and of its questions."""
-    return tokens_of(inquiry.text) + sum(tokens_of(words) for each in inquiry.questions for words in _words(each))
-
-
-def _words(question: Question) -> list[str]:
-    match question:
-        case Choice(instruction, options) | Score(instruction, options):
-            return [instruction, *(option.words for option in options)]
-        case Predicate(words) | Extract(words):
-            return [words]
-        case Mentions(types):
-            return [option.words for option in types]
+def _charge(work: int) -> None:
+    charged = charge.get()
+    if charged:
+        charged(work)
 
 
 def _job(key: str, inquiry: Inquiry) -> Job:

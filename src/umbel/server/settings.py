@@ -10,12 +10,14 @@ from umbel.scheduler import Limits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MEGABYTE = 1 << 20
+WRITING = Limits(queue_work=16 * 1024, queue_seconds=30.0, request_work=64 * 1024, budget=0.0, first_pace=100.0)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Seconds and bytes are limits: `body_seconds` for a body to arrive, `request_seconds` for an answer to begin.
 
+    `limits` are of what is answered, `writing` of what is written; `decoders` are what writes, by name.
     `cors` are origins of other sites whose pages may call; `hosts` are names under which the server may be called
     besides its own.
     """
@@ -35,6 +37,8 @@ class Settings:
     idle_seconds: float = 30.0
     drain_seconds: float = 20.0
     limits: Limits = field(default_factory=Limits)
+    decoders: dict[str, str] = field(default_factory=dict)
+    writing: Limits = WRITING
     log_format: str = "text"
     log_texts: bool = False
     trace: bool = False

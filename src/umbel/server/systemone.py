@@ -39,7 +39,8 @@ from umbel.server import schemas
 from umbel.server.faults import Fault
 from umbel.server.protocols import Protocol
 from umbel.server.routing import REASONS, Answer, router
-from umbel.server.service import Deployed, Service, work_of
+from umbel.server.service import Deployed, Service
+from umbel.server.work import work_of
 
 LATEST = "jev-latest"
 YES, NO = "yes", "no"
