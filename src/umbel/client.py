@@ -16,112 +16,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
-from umbel.answers import prediction_from
+from umbel.client_calls import By, Call, Calls, T, checked, lesson_of
+from umbel.client_streams import AsyncFlowing, AsyncWriting, Flowing, Writing
 from umbel.decide import Answer
-from umbel.errors import (
-    AccessError,
-    BusyError,
-    InputError,
-    MissingExtraError,
-    NotFoundError,
-    PackError,
-    RetrievalError,
-    TooLargeError,
-    UmbelError,
-    UnavailableError,
-)
-from umbel.inquiries import answer_from, asked
-from umbel.questions import Extract, ExtractAnswer, Question
+from umbel.decoding.base import Message
+from umbel.errors import BusyError, MissingExtraError, UmbelError, UnavailableError
+from umbel.questions import ExtractAnswer, Question
 from umbel.records import Result
 from umbel.server import schemas
 
 if TYPE_CHECKING:
     import httpx2
 
-T = TypeVar("T")
-By = Literal["both", "vectors", "words"]
-
 ADDRESS = "http://127.0.0.1:8000"
 SECONDS = 60.0
 RETRIES = 3
 LONGEST_PAUSE = 30.0
-KINDS: Mapping[str, type[UmbelError]] = {
-    "not_found": NotFoundError,
-    "too_large": TooLargeError,
-    "pack": PackError,
-    "index": RetrievalError,
-}
-
-
-@dataclass(frozen=True)
-class Call(Generic[T]):
-    """One request, and how its answer is read."""
-
-    method: str
-    path: str
-    body: Mapping[str, Any] | None
-    read: Callable[[Any], T]
-
-
-class _Calls:
-    """The requests that both clients make; `pack` names one where a call does not."""
-
-    def __init__(self, pack: str | None) -> None:
-        self.pack = pack
-
-    def analyze(self, texts: Sequence[str], tasks: Sequence[str] | None, pack: str | None) -> Call[list[Result]]:
-        body = {"texts": list(texts), "tasks": None if tasks is None else list(tasks), "pack": pack or self.pack}
-
-        def read(found: Any) -> list[Result]:
-            pairs = zip(texts, found["results"], strict=True)
-            return [_result(text, each["language"], each["answers"]) for text, each in pairs]
-
-        return Call("POST", "/v1/analyze", body, read)
-
-    def ask(self, text: str, questions: Sequence[Question], exact: bool, pack: str | None) -> Call[list[Answer]]:
-        given = [asked(question) for question in questions]
-        body = {"text": text, "questions": given, "exact": exact, "pack": pack or self.pack}
-        return Call("POST", "/v1/ask", body, lambda found: _answers(text, questions, found))
-
-    def answer(
-        self, document: str, questions: Sequence[str], must_answer: bool, pack: str | None
-    ) -> Call[list[ExtractAnswer]]:
-        body = {"document": document, "questions": list(questions), "must_answer": must_answer}
-        extracts = [Extract(words, must_answer) for words in questions]
-
-        def read(found: Any) -> list[ExtractAnswer]:
-            answers = _answers(document, extracts, found)
-            return [each for each in answers if isinstance(each, ExtractAnswer)]
-
-        return Call("POST", "/v1/answer", body | {"pack": pack or self.pack}, read)
-
-    def search(
-        self, index: str, query: str, k: int, where: Mapping[str, str] | None, by: By
-    ) -> Call[list[dict[str, Any]]]:
-        body = {"index": index, "query": query, "k": k, "where": dict(where or {}), "by": by}
-        return Call("POST", "/v1/search", body, lambda found: list(found["hits"]))
-
-    def teach(self, lesson: Mapping[str, Any], pack: str | None, name: str | None) -> Call[schemas.TeachAnswer]:
-        body = {**lesson, "pack": pack or self.pack, "name": name}
-        return Call("POST", "/v1/teach", body, schemas.TeachAnswer.model_validate)
-
-    def deploy(self, name: str, source: str) -> Call[schemas.PackShown]:
-        return Call("PUT", f"/v1/packs/{name}", {"source": source}, schemas.PackShown.model_validate)
-
-    def remove(self, name: str) -> Call[list[schemas.PackShown]]:
-        return Call("DELETE", f"/v1/packs/{name}", None, _packs)
-
-    def packs(self) -> Call[list[schemas.PackShown]]:
-        return Call("GET", "/v1/packs", None, _packs)
-
-    def tasks(self, pack: str | None) -> Call[list[schemas.TaskShown]]:
-        chosen = pack or self.pack
-        path = f"/v1/tasks?pack={chosen}" if chosen else "/v1/tasks"
-        return Call("GET", path, None, lambda found: schemas.TasksAnswer.model_validate(found).tasks)
 
 
 class Client:
@@ -140,7 +53,7 @@ class Client:
         retries: int = RETRIES,
     ) -> None:
         self._http = _httpx().Client(base_url=url, headers=_headers(key), timeout=timeout)
-        self._calls, self._retries = _Calls(pack), retries
+        self._calls, self._retries = Calls(pack), retries
 
     def analyze(
         self, texts: Sequence[str], tasks: Sequence[str] | None = None, pack: str | None = None
@@ -177,7 +90,7 @@ class Client:
         name: str | None = None,
     ) -> schemas.TeachAnswer:
         """Teach a pack one task by texts with labels, by an instruction and described labels, or both."""
-        return self._do(self._calls.teach(_lesson(task, examples, instruction, labels, dev), pack, name))
+        return self._do(self._calls.teach(lesson_of(task, examples, instruction, labels, dev), pack, name))
 
     def deploy(self, name: str, source: str) -> schemas.PackShown:
         """Load a pack under a name, or swap the one that has it."""
@@ -195,6 +108,28 @@ class Client:
         """Return the tasks of a pack."""
         return self._do(self._calls.tasks(pack))
 
+    def generate(
+        self,
+        given: str | Sequence[Message],
+        task: str | None = None,
+        pack: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Writing:
+        """Write with a task of a pack about a message, or go on with a conversation; iterate over the sentences.
+
+        The whole answer is `result` at the end, or at once by `wait()`.
+        """
+        limits = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "stop": stop, "seed": seed}
+        return Writing(self._opened(self._calls.generate(given, task, pack, limits)))
+
+    def flow(self, text: str, pack: str | None = None) -> Flowing:
+        """Take a text through a pack's flow; iterate over its events. The whole answer is `result`, or `wait()`."""
+        return Flowing(self._opened(self._calls.flow(text, pack)))
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -208,7 +143,25 @@ class Client:
     def _do(self, call: Call[T]) -> T:
         for pause in _pauses(self._retries):
             try:
-                return call.read(_checked(self._http.request(call.method, call.path, json=call.body)))
+                return call.read(checked(self._http.request(call.method, call.path, json=call.body)))
+            except _httpx().TransportError as error:
+                raise _unreached(error) from error
+            except (BusyError, UnavailableError) as error:
+                if pause is None:
+                    raise
+                time.sleep(_wait(error, pause))
+        raise AssertionError  # the last pause is None
+
+    def _opened(self, call: Call[T]) -> httpx2.Response:
+        """Return an answer that has begun and will come in parts."""
+        for pause in _pauses(self._retries):
+            try:
+                request = self._http.build_request(call.method, call.path, json=call.body)
+                response = self._http.send(request, stream=True)
+                if not response.is_success:
+                    response.read()
+                    checked(response)
+                return response
             except _httpx().TransportError as error:
                 raise _unreached(error) from error
             except (BusyError, UnavailableError) as error:
@@ -230,7 +183,7 @@ class AsyncClient:
         retries: int = RETRIES,
     ) -> None:
         self._http = _httpx().AsyncClient(base_url=url, headers=_headers(key), timeout=timeout)
-        self._calls, self._retries = _Calls(pack), retries
+        self._calls, self._retries = Calls(pack), retries
 
     async def analyze(
         self, texts: Sequence[str], tasks: Sequence[str] | None = None, pack: str | None = None
@@ -267,7 +220,7 @@ class AsyncClient:
         name: str | None = None,
     ) -> schemas.TeachAnswer:
         """Teach a pack one task by texts with labels, by an instruction and described labels, or both."""
-        return await self._do(self._calls.teach(_lesson(task, examples, instruction, labels, dev), pack, name))
+        return await self._do(self._calls.teach(lesson_of(task, examples, instruction, labels, dev), pack, name))
 
     async def deploy(self, name: str, source: str) -> schemas.PackShown:
         """Load a pack under a name, or swap the one that has it."""
@@ -285,6 +238,28 @@ class AsyncClient:
         """Return the tasks of a pack."""
         return await self._do(self._calls.tasks(pack))
 
+    async def generate(
+        self,
+        given: str | Sequence[Message],
+        task: str | None = None,
+        pack: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> AsyncWriting:
+        """Write with a task of a pack about a message, or go on with a conversation; iterate over the sentences.
+
+        The whole answer is `result` at the end, or at once by `wait()`.
+        """
+        limits = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "stop": stop, "seed": seed}
+        return AsyncWriting(await self._opened(self._calls.generate(given, task, pack, limits)))
+
+    async def flow(self, text: str, pack: str | None = None) -> AsyncFlowing:
+        """Take a text through a pack's flow; iterate over its events. The whole answer is `result`, or `wait()`."""
+        return AsyncFlowing(await self._opened(self._calls.flow(text, pack)))
+
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -298,7 +273,25 @@ class AsyncClient:
     async def _do(self, call: Call[T]) -> T:
         for pause in _pauses(self._retries):
             try:
-                return call.read(_checked(await self._http.request(call.method, call.path, json=call.body)))
+                return call.read(checked(await self._http.request(call.method, call.path, json=call.body)))
+            except _httpx().TransportError as error:
+                raise _unreached(error) from error
+            except (BusyError, UnavailableError) as error:
+                if pause is None:
+                    raise
+                await asyncio.sleep(_wait(error, pause))
+        raise AssertionError  # the last pause is None
+
+    async def _opened(self, call: Call[T]) -> httpx2.Response:
+        """Return an answer that has begun and will come in parts."""
+        for pause in _pauses(self._retries):
+            try:
+                request = self._http.build_request(call.method, call.path, json=call.body)
+                response = await self._http.send(request, stream=True)
+                if not response.is_success:
+                    await response.aread()
+                    checked(response)
+                return response
             except _httpx().TransportError as error:
                 raise _unreached(error) from error
             except (BusyError, UnavailableError) as error:
@@ -334,57 +327,3 @@ def _wait(error: UmbelError, pause: float) -> float:
 
 def _unreached(error: Exception) -> UnavailableError:
     return UnavailableError(f"the server cannot be reached: {error}", "is it running? umbel serve base")
-
-
-def _checked(response: httpx2.Response) -> Any:
-    """Return a good answer's JSON.
-
-    Raises:
-        UmbelError: the one that the server tells of.
-    """
-    if response.is_success:
-        return response.json()
-    try:
-        told = response.json()["error"]
-        message, hint, code = told["message"], told.get("hint", ""), told.get("code", "")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UmbelError(
-            f"the server answered {response.status_code}, not as Umbel does", "check the address"
-        ) from None
-    if response.status_code in (401, 403):
-        raise AccessError(message, hint, known=response.status_code == 403)
-    if response.status_code == 429:
-        raise BusyError(message, hint, float(response.headers.get("retry-after", 1)))
-    if response.status_code == 503:
-        raise UnavailableError(message, hint)
-    if code in KINDS:
-        raise KINDS[code](message, hint)
-    if response.status_code in (400, 422):
-        raise InputError(message, hint, told.get("field", ""))
-    raise UmbelError(message, hint)
-
-
-def _result(text: str, language: str, answers: Mapping[str, Any]) -> Result:
-    return Result(text, {task: prediction_from(each) for task, each in answers.items()}, language)
-
-
-def _answers(text: str, questions: Sequence[Question], found: Any) -> list[Answer]:
-    pairs = zip(questions, found["answers"], strict=True)
-    return [answer_from(question, each, text) for question, each in pairs]
-
-
-def _packs(found: Any) -> list[schemas.PackShown]:
-    return schemas.PacksAnswer.model_validate(found).packs
-
-
-def _lesson(
-    task: str,
-    examples: Sequence[tuple[str, str]],
-    instruction: str,
-    labels: Mapping[str, str] | None,
-    dev: Sequence[tuple[str, str]],
-) -> dict[str, Any]:
-    """Return a lesson as `schemas.TeachRequest` has it."""
-    rows = [[{"text": text, "label": label} for text, label in given] for given in (examples, dev)]
-    described = [{"name": name, "description": words} for name, words in (labels or {}).items()]
-    return {"task": task, "instruction": instruction, "labels": described, "examples": rows[0], "dev": rows[1]}

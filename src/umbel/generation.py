@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,11 @@ STATES = {"ran": "done", "skipped": "skipped", "failed": "failed", "timed out": 
 
 @dataclass(frozen=True)
 class Held:
-    """A pack: the key of this version of it, its folder, and the indexes it may search, by name."""
+    """A pack: the key of this version, its folder, what writes where its tasks do not say, and indexes by name."""
 
     key: str
     folder: Path
+    decoder: str = ""
     indexes: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -176,12 +178,12 @@ class Generation:
         with self._loading:
             if held.key not in self._models:
                 model = umbel.load(held.folder, threads=self._threads)
-                model.opens_writer = self._opens_writer
+                model.opens_writer = partial(self._opens_writer, held.decoder)
                 self._models[held.key] = model
             return self._models[held.key]
 
-    def _opens_writer(self, model: Model) -> PackWriter:
-        return PackWriter(model, lambda path: Index.open(path), self._threads, self._writers)
+    def _opens_writer(self, decoder: str, model: Model) -> PackWriter:
+        return PackWriter(model, lambda path: Index.open(path), self._threads, self._writers, decoder)
 
     def _writer(self, decoder: str) -> Writer:
         with self._loading:

@@ -119,16 +119,18 @@ class PackWriter:
         opens_index: Callable[[Path], Index],
         threads: int = 0,
         writers: dict[str, Writer] | None = None,
+        decoder: str = "",
     ) -> None:
         self.model, self._opens_index, self.threads = model, opens_index, threads
         self._writers = {} if writers is None else writers  # by decoder; packs may share them
         self._indexes: dict[str, Index] = {}
+        self._usual = {"decoder": decoder} if decoder else {}  # of the built-in tasks
 
     def tasks(self) -> dict[str, Writing]:
         """Return the tasks that write, by name: the built-in ones, and those of the pack in their place."""
         entries = self.model.pack.manifest.tasks.items()
         declared = {name: entry.writing or Writing() for name, entry in entries if entry.kind == KIND}
-        return {name: Writing(task=name) for name in TASKS} | declared  # type: ignore[arg-type]
+        return {name: Writing(task=name, **self._usual) for name in TASKS} | declared  # type: ignore[arg-type]
 
     def write(self, text: str, task: str = "reply", order: Order = NO_ORDER) -> list[Reply]:
         """Write a text about a message, or several at once, and return them checked.

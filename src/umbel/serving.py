@@ -24,7 +24,7 @@ from rich.table import Table
 from umbel.catalogue import CATALOGUE
 from umbel.decoding.load import is_decoder
 from umbel.decoding.remote import is_url, remote_of
-from umbel.errors import BackboneError, InputError, MissingExtraError
+from umbel.errors import BackboneError, InputError, MissingExtraError, UmbelError
 from umbel.loading import fetched, prepare
 from umbel.pack import read_pack
 from umbel.terminal import errors
@@ -51,6 +51,7 @@ def serve(packs: Sequence[str], settings: Settings, opening: bool = False) -> No
         sources = sources_of(packs)
         for source in sources.values():
             prepare(source)
+            prepare_writing(source)
         for decoder in settings.decoders.values():
             fetched_decoder(decoder)
         _run(sources, settings, opening)
@@ -84,14 +85,25 @@ def ending_at_once() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def prepare_writing(source: str | Path) -> None:
+    """Fetch the decoders that a pack's tasks name; without one only these tasks fail, so it is told and no more."""
+    entries = read_pack(source).manifest.tasks.values()
+    for decoder in {entry.writing.decoder for entry in entries if entry.writing}:
+        try:
+            fetched_decoder(decoder)
+        except UmbelError as error:
+            errors().print(f"{source} cannot write: {error}", soft_wrap=True)
+
+
 def fetched_decoder(decoder: str) -> None:
     """Fetch a decoder of the catalogue, if need be, with progress.
 
     Raises:
         BackboneError: it is an encoder.
+        DownloadError: it cannot be fetched.
     """
     if decoder in CATALOGUE and not is_decoder(decoder):
-        raise BackboneError(f"--decoder: {decoder} is an encoder, which does not write", "umbel models")
+        raise BackboneError(f"{decoder} is an encoder, which does not write", "umbel models")
     fetched(decoder)
 
 

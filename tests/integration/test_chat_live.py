@@ -95,7 +95,8 @@ def test_a_conversation_goes_on(client: openai.OpenAI) -> None:
     assert found.usage.total_tokens == found.usage.prompt_tokens + 20
     longer = [*ASKED, {"role": "assistant", "content": "It scatters."}, {"role": "user", "content": "Why?"}]
     more = client.chat.completions.create(model="tiny", messages=longer, max_completion_tokens=5)
-    assert more.usage and more.usage.prompt_tokens > found.usage.prompt_tokens
+    assert more.usage
+    assert more.usage.prompt_tokens > found.usage.prompt_tokens
     parts: Any = [{"role": "developer", "content": "Be brief."}]
     parts += [{"role": "user", "content": [{"type": "text", "text": "Why is the sky blue?"}]}]
     same = client.chat.completions.create(model="tiny", messages=parts, max_tokens=20)
@@ -106,9 +107,7 @@ def test_a_stream_says_the_same_and_counts(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(model="tiny", messages=ASKED, max_tokens=20)
     options: Any = {"include_usage": True}
     chunks = list(
-        client.chat.completions.create(
-            model="tiny", messages=ASKED, max_tokens=20, stream=True, stream_options=options
-        )
+        client.chat.completions.create(model="tiny", messages=ASKED, max_tokens=20, stream=True, stream_options=options)
     )
     *said, last, counted = chunks
     assert said[0].choices[0].delta.role == "assistant"
@@ -222,14 +221,14 @@ def test_a_model_that_is_not_there_is_told(client: openai.OpenAI) -> None:
 
 def test_a_client_that_hangs_up_stops_the_writing(live: Live, client: openai.OpenAI) -> None:
     before = metric(live, "umbel_texts_total")
-    stream = client.chat.completions.create(model="long", messages=ASKED, max_tokens=12000, stream=True)
+    stream = client.chat.completions.create(model="long", messages=ASKED, max_tokens=3900, stream=True)
     taken = [next(stream) for _ in range(5)]
     assert metric(live, "umbel_writing_running") == 1
     stream.close()
     wait_for(lambda: metric(live, "umbel_writing_running") == 0, 10)
     assert len(taken) == 5
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=1).chat.completions.create(model="long", messages=ASKED, max_tokens=12000)
+        client.with_options(timeout=1).chat.completions.create(model="long", messages=ASKED, max_tokens=3900)
     wait_for(lambda: metric(live, "umbel_writing_running") == 0, 10)
     assert metric(live, "umbel_texts_total") == before  # neither was written to its end
     assert client.chat.completions.create(model="long", messages=ASKED, max_tokens=5).choices
@@ -253,13 +252,13 @@ def test_answers_go_on_while_texts_are_written(live: Live, client: openai.OpenAI
 
 
 def test_a_full_queue_of_writing_gives_429(folder: Path) -> None:
-    arguments = ["plain=plain", "--decoder", "long.gguf", "--write-queue", "4000", "--threads", "1", "--workers", "0"]
+    arguments = ["plain=plain", "--decoder", "long.gguf", "--write-queue", "900", "--threads", "1", "--workers", "0"]
     with live_server(folder, *arguments) as found:
         statuses: list[int] = []
         after: list[str] = []
 
         def ask() -> None:
-            body = {"model": "long", "messages": ASKED, "max_tokens": 1500}
+            body = {"model": "long", "messages": ASKED, "max_tokens": 400}
             with httpx2.stream(
                 "POST", f"{found.url}/v1/chat/completions", json={**body, "stream": True}, timeout=SECONDS
             ) as response:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -280,3 +282,34 @@ def test_it_is_refused_to_open_to_the_network_without_keys(folder: Path) -> None
     refused = pytest.raises(AssertionError, match="would answer anyone who reaches")
     with refused, live_server(folder, "tiny0", "--host", "0.0.0.0"):
         pass
+
+
+def test_sigterm_while_packs_are_loaded_ends_well(folder: Path) -> None:
+    """However far the start has come once signals are heard: `umbel serve` has just said that it begins, or listens."""
+    packs = [f"p{number}=tiny{number % 3}" for number in range(60)]
+    for workers in ("0", "1"):
+        for head_start in (0.0, 1.0):
+            command = [sys.executable, "-m", "umbel", "serve", *packs, "--port", "0", "--threads", "1"]
+            environment = os.environ | {"PYTHONPATH": str(Path(umbel.__file__).parents[1])}
+            with (folder / "starting.log").open("wb") as log:
+                process = subprocess.Popen(
+                    [*command, "--workers", workers, "--drain", "10"], cwd=folder, stderr=log, env=environment
+                )
+                while not _listens(process.pid):
+                    assert process.poll() is None
+                    time.sleep(0.02)
+                time.sleep(head_start)
+                began = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+            said = (folder / "starting.log").read_text("utf-8")
+            assert "served at" not in said, "it was ready before the signal: take more packs"
+            assert "Traceback" not in said
+            assert time.monotonic() - began < 30
+
+
+def _listens(pid: int) -> bool:
+    """Tell whether a process has a socket that listens."""
+    sockets = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").glob("*") if fd.exists() or fd.is_symlink()}
+    listening = [line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[3] == "0A"]
+    return any(f"socket:[{inode}]" in sockets for inode in listening)

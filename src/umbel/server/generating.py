@@ -12,7 +12,7 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from umbel.decoding.base import Message
@@ -182,14 +182,14 @@ def tasks_that_write(manifest: Manifest, decoders: Mapping[str, str]) -> list[st
     return [*own, *(name for name in TASKS if name not in own)] if decoder_for(manifest, decoders) else own
 
 
-def decoder_for(manifest: Manifest, decoders: Mapping[str, str]) -> str | None:
+def decoder_for(manifest: Manifest, decoders: Mapping[str, str]) -> str:
     """Return what writes for a pack where its task does not say: a decoder that it names, or the server's first."""
     named = [each.decoder for each in writings(manifest).values()]
-    return next(iter([*named, *decoders.values()]), None)
+    return next(iter([*named, *decoders.values()]), "")
 
 
-def for_pack(manifest: Manifest, wanted: Wanted, decoders: Mapping[str, str]) -> tuple[Wanted, int]:
-    """Return what is wanted of a pack with a decoder that is there, and its work in tokens.
+def for_pack(manifest: Manifest, wanted: Wanted, decoders: Mapping[str, str]) -> int:
+    """Return the work of what is wanted of a pack, in tokens.
 
     Raises:
         InputError: the pack has no such task, or there is nothing that writes for it.
@@ -200,9 +200,8 @@ def for_pack(manifest: Manifest, wanted: Wanted, decoders: Mapping[str, str]) ->
         most = most or own.get(wanted.task, Writing()).max_tokens
     work = work_of_writing(wanted.messages, most, wanted.texts)
     if wanted.task in own:
-        return wanted, work
-    decoder = decoder_for(manifest, decoders)
-    if decoder is None:
+        return work
+    if not decoder_for(manifest, decoders):
         raise InputError(
             f"nothing writes here: pack {manifest.name} declares no task of kind {KIND}",
             "serve with --decoder NAME, or name a pack that writes",
@@ -215,7 +214,7 @@ def for_pack(manifest: Manifest, wanted: Wanted, decoders: Mapping[str, str]) ->
             f"its tasks that write are {', '.join(known)}",
             field="task",
         )
-    return replace(wanted, changes={"decoder": decoder, **wanted.changes}), work
+    return work
 
 
 def for_flow(manifest: Manifest, text: str) -> int:

@@ -25,7 +25,7 @@ from umbel.inquiries import Inquiry, Reply
 from umbel.pack import Manifest, read_pack
 from umbel.questions import Question, all_checked
 from umbel.scheduler import Job, Limits, Scheduler, Watcher
-from umbel.server.generating import Event, Generating, begun, for_flow, for_pack, work_of_writing
+from umbel.server.generating import Event, Generating, begun, decoder_for, for_flow, for_pack, work_of_writing
 from umbel.server.work import tokens_of, work_of
 from umbel.workers import Crew
 
@@ -238,8 +238,8 @@ class Service:
             ContextError: the conversation, or the answer wanted to it, is too long.
         """
         found = self.pack(pack)
-        wanted, work = for_pack(found.manifest, wanted, self.generating.decoders)
-        return await begun(self._events(found, "write", (Held(found.key, found.folder, self.indexes), wanted), work))
+        work = for_pack(found.manifest, wanted, self.generating.decoders)
+        return await begun(self._events(found, "write", wanted, work))
 
     async def converse(self, wanted: Wanted, decoder: str) -> AsyncGenerator[Event]:
         """Write the next turn of a conversation by a decoder alone, and return what happens once that has begun.
@@ -248,7 +248,7 @@ class Service:
             ContextError: the conversation, or the answer wanted to it, is too long.
         """
         work = work_of_writing(wanted.messages, wanted.max_tokens, wanted.texts)
-        return await begun(self._events(None, "converse", (decoder, wanted), work))
+        return await begun(self.generating.events("converse", (decoder, wanted), _charged(work)))
 
     async def flow(self, text: str, pack: str | None = None) -> AsyncGenerator[Event]:
         """Take a text through a pack's flow, and return what happens once that has begun.
@@ -258,14 +258,12 @@ class Service:
         """
         found = self.pack(pack)
         work = for_flow(found.manifest, text)
-        return await begun(self._events(found, "flow", (Held(found.key, found.folder, self.indexes), text), work))
+        return await begun(self._events(found, "flow", text, work))
 
-    async def _events(
-        self, found: Deployed | None, method: str, arguments: tuple[Any, ...], work: int
-    ) -> AsyncGenerator[Event]:
-        _charge(work)
-        events = self.generating.events(method, arguments, work)
-        with self._using(found.key) if found else nullcontext():
+    async def _events(self, found: Deployed, method: str, given: Any, work: int) -> AsyncGenerator[Event]:
+        held = Held(found.key, found.folder, decoder_for(found.manifest, self.generating.decoders), self.indexes)
+        events = self.generating.events(method, (held, given), _charged(work))
+        with self._using(found.key):
             async with aclosing(events):
                 async for event in events:
                     yield event
@@ -327,8 +325,7 @@ class Service:
         task.add_done_callback(self._tasks.discard)
 
     async def _submit(self, found: Deployed, jobs: Sequence[Job]) -> list[Any]:
-        work = sum(job.work for job in jobs)
-        _charge(work)
+        work = _charged(sum(job.work for job in jobs))
         about = {"umbel.pack": found.name, "umbel.jobs": len(jobs), "umbel.tokens": work}
         with self._using(found.key), self._span("umbel.answer", about):
             return await self.scheduler.submit(jobs)
@@ -359,10 +356,11 @@ class Service:
         return replies
 
 
-def _charge(work: int) -> None:
+def _charged(work: int) -> int:
     charged = charge.get()
     if charged:
         charged(work)
+    return work
 
 
 def _job(key: str, inquiry: Inquiry) -> Job:
