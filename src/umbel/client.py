@@ -157,7 +157,7 @@ class Client:
         for pause in _pauses(self._retries):
             try:
                 request = self._http.build_request(call.method, call.path, json=call.body)
-                response = self._http.send(request, stream=True)
+                response: httpx2.Response = self._http.send(request, stream=True)
                 if not response.is_success:
                     response.read()
                     checked(response)
@@ -287,7 +287,7 @@ class AsyncClient:
         for pause in _pauses(self._retries):
             try:
                 request = self._http.build_request(call.method, call.path, json=call.body)
-                response = await self._http.send(request, stream=True)
+                response: httpx2.Response = await self._http.send(request, stream=True)
                 if not response.is_success:
                     await response.aread()
                     checked(response)

@@ -11,9 +11,11 @@ from umbel.decide import Answer
 from umbel.decoding.base import Message
 from umbel.errors import (
     AccessError,
+    BackboneError,
     BusyError,
     ContextError,
     DecoderError,
+    DownloadError,
     InputError,
     NotFoundError,
     PackError,
@@ -40,6 +42,8 @@ KINDS: Mapping[str, type[UmbelError]] = {
     "pack": PackError,
     "index": RetrievalError,
     "decoder": DecoderError,
+    "backbone": BackboneError,
+    "download": DownloadError,
 }
 
 

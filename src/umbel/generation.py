@@ -66,10 +66,6 @@ class Wanted:
         return most if self.until is None else max(min(most, self.until - time.monotonic()), LEAST_SECONDS)
 
 
-class AbandonedError(UnavailableError):
-    """Nobody waits for the outcome any more."""
-
-
 class Generation:
     """Packs and decoders, each loaded when first used. `threads` are an engine's, 0 for all processors."""
 
@@ -154,7 +150,7 @@ class Generation:
         Raises:
             InputError: the text is blank.
             PackError: the pack declares no flow.
-            AbandonedError: it was cancelled before its last step.
+            UnavailableError: it was cancelled before its last step.
         """
         flow = self._flow(held)
         told("begun", {})
@@ -201,7 +197,7 @@ class _Onlooker:
 
     def begins(self, step: str) -> None:
         if self.cancelled():
-            raise AbandonedError("nobody waits for this flow any more")
+            raise UnavailableError("nobody waits for this flow any more")
         self._running = step
         self._told("step", {"name": step, "state": "running"})
 

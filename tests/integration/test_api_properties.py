@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import hypothesis
 import pytest
 import schemathesis
 from live import Live, live_server
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # no schema says "not blank", "names differ"
+from tiny_decoder import write_tiny_decoder
 from tiny_pack import write_tiny_backbone, write_tiny_pack
 
 import umbel
@@ -29,10 +31,12 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UMBEL_CACHE", str(folder / "cache"))
         hate = TaskEntry(kind="text-classification", labels=("neither", "hate"))
-        write_tiny_pack(folder / "base", write_tiny_backbone(folder / "backbone"), branches=True, hate=hate)
+        backbone, entries = write_tiny_backbone(folder / "backbone"), {"hate": hate}
+        decoders = ["--decoder", write_tiny_decoder(folder / "tiny.gguf")] if find_spec("xllamacpp") else []
+        write_tiny_pack(folder / "base", backbone, branches=True, **entries)
         with Index.create(folder / "docs.index", umbel.load(folder / "base"), tokens=32) as index:
             index.add([Document("good to Paris", "a")])
-        arguments = ["base=base", "--index", "docs=docs.index", "--workers", "0", "--threads", "1"]
+        arguments = ["base=base", "--index", "docs=docs.index", "--workers", "0", "--threads", "1", *decoders]
         with live_server(folder, *arguments) as found:
             yield found
 

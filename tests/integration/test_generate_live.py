@@ -141,7 +141,7 @@ def test_what_is_wrong_is_told_by_its_field(live: Live, body: dict[str, Any], fi
 
 def test_a_decoder_that_is_not_there_is_told(live: Live) -> None:
     response = live.post("/v1/generate", {"task": "broken", "text": "good"})
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "decoder")
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "backbone")
 
 
 def test_packs_say_what_they_write(live: Live) -> None:

@@ -4,10 +4,13 @@ import asyncio
 
 import orjson
 import pytest
+from fastapi import APIRouter
 
 from umbel.errors import InputError
 from umbel.server.access import Open
 from umbel.server.guard import KEY, Guard
+from umbel.server.keys import Keyed, add_key
+from umbel.server.protocols import Protocol
 from umbel.server.settings import Settings
 
 HEADERS = [(b"host", b"localhost"), (b"content-type", b"application/json")]
@@ -195,3 +198,16 @@ def test_what_is_no_request_passes():
 )
 def test_a_key_is_taken_out_of_the_address(query, left):
     assert KEY.sub(b"", query) == left
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/", 200), ("/studio", 200), ("/studio/main.js", 200), ("/v1/x", 401), ("/x", 401), ("//", 401)],
+)
+def test_public_paths_need_no_key_and_the_root_opens_itself_alone(path, status, tmp_path):
+    exchange = Exchange(echo)
+    add_key(tmp_path / "keys.json", "shop")
+    page = Protocol(APIRouter(), public=("/", "/studio"))
+    exchange.guard = Guard(echo, Settings(), Keyed(tmp_path / "keys.json"), [page])
+    exchange.scope["path"] = path
+    assert asyncio.run(exchange.run()).status == status

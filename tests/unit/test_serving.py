@@ -1,10 +1,12 @@
 """What `umbel serve` is told: packs and indexes by name, and an extra that is not there."""
 
+import signal
+
 import pytest
 from tiny_pack import write_tiny_backbone, write_tiny_pack
 
 from umbel import serving
-from umbel.errors import InputError, MissingExtraError, PackError
+from umbel.errors import BackboneError, InputError, MissingExtraError, PackError
 from umbel.server.keys import KeyEntry
 from umbel.server.settings import Settings
 from umbel.terminal import output
@@ -72,3 +74,26 @@ class Now:
 
     def __init__(self, target, args, daemon):
         self.start = lambda: target(*args)
+
+
+def test_decoders_have_their_own_name_or_one_that_is_given(tmp_path):
+    listed = ["smollm2-135m-instruct", f"{tmp_path}/tiny.gguf", "mine=gemma-3-270m", "http://127.0.0.1:1/v1?a=b#qwen"]
+    assert serving.named_decoders(listed) == {
+        "smollm2-135m-instruct": "smollm2-135m-instruct",
+        "tiny": f"{tmp_path}/tiny.gguf",
+        "mine": "gemma-3-270m",
+        "qwen": "http://127.0.0.1:1/v1?a=b#qwen",
+    }
+    for wrong in (["=a"], ["a="], ["a", "a"]):
+        with pytest.raises(InputError, match="--decoder"):
+            serving.named_decoders(wrong)
+    with pytest.raises(BackboneError, match="e5-small is an encoder"):
+        serving.fetched_decoder("e5-small")
+
+
+def test_sigterm_before_anything_is_served_ends_well():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended, serving.ending_at_once():
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 0
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -64,8 +64,8 @@ STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (  # the first that fits
     (MissingExtraError, 501, "missing_extra"),
     (TimeLimitError, 503, "timeout"),
     (DecoderError, 503, "decoder"),
-    (BackboneError, 503, "decoder"),
-    (DownloadError, 503, "decoder"),
+    (BackboneError, 422, "backbone"),
+    (DownloadError, 503, "download"),
 )
 
 
