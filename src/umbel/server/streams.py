@@ -20,7 +20,12 @@ from umbel.server.routing import OPTIONS
 logger = logging.getLogger(__name__)
 
 WAITING = b": waiting\n\n"
-CONTENT = {"text/event-stream": {"schema": {"type": "string"}}}  # for the description of a route
+EVENT_SCHEMA = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string", "description": "One JSON object."}},
+    "required": ["data"],
+}
+CONTENT = {"text/event-stream": {"schema": EVENT_SCHEMA}}  # for the description of a route: each of its events
 
 
 def event(about: Any, name: str = "") -> bytes:
