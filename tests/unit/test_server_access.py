@@ -1,10 +1,17 @@
 """Without keys: names of this machine, no pages of other sites, and never beyond it."""
 
+import asyncio
+
+import httpx2
 import pytest
 
 from umbel.errors import AccessError, InputError
 from umbel.server.access import Caller, Open, need_admin
+from umbel.server.app import create_app
+from umbel.server.keys import Keyed, add_key
+from umbel.server.service import Service
 from umbel.server.settings import Settings
+from umbel.workers import Threads
 
 
 def scope(host=b"localhost", origin=b""):
@@ -49,3 +56,19 @@ def test_no_server_is_open_to_the_network_without_keys(host, tmp_path):
     with pytest.raises(InputError, match="would answer anyone"):
         Settings(host=host)
     assert Settings(host=host, keys=tmp_path / "keys.json").host == host
+
+
+def test_with_keys_the_studio_opens_and_what_it_calls_does_not(tmp_path):
+    add_key(tmp_path / "keys.json", "shop")
+    app = create_app(Service(Threads()), Settings(), Keyed(tmp_path / "keys.json"))
+
+    async def statuses():
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://shop.example") as client:
+            paths = ("/", "/studio/", "/studio/main.js", "/v1/packs", "/v1/models", "/openapi.json", "/metrics")
+            return {path: (await client.get(path)).status_code for path in paths}
+
+    found = asyncio.run(statuses())
+    assert {path for path, status in found.items() if status == 401} == {
+        *("/v1/packs", "/v1/models", "/openapi.json", "/metrics"),
+    }
+    assert (found["/"], found["/studio/"], found["/studio/main.js"]) == (307, 200, 200)
