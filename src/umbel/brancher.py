@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Question, Score, tell
 from umbel.readouts import ROLES
+from umbel.statements import as_statement
 from umbel.tokenize import Tokenizer
 from umbel.tree import Branch
 
@@ -22,7 +23,9 @@ def words_of(question: Question) -> tuple[str, tuple[Option, ...]]:
     match question:
         case Choice(words, options) | Score(words, options):
             return words, options
-        case Predicate(words) | Extract(words):
+        case Predicate(words):
+            return as_statement(words), ()
+        case Extract(words):
             return words, ()
         case Mentions():
             raise TypeError("each type is a branch of its own")

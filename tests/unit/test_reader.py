@@ -101,3 +101,9 @@ def test_a_backbone_that_reads_little_bounds_words_by_half_of_it():
     letters.max_tokens = 64
     with pytest.raises(InputError, match="found 33 tokens, expected at most 32"):
         Brancher(letters).check([Predicate("x" * 31)])
+
+
+def test_a_chinese_question_is_read_as_the_statement_it_asks_about():
+    known = Brancher(Letters())
+    asked, stated = (known.branches(Predicate(words))[0].question for words in ("顾客满意吗？", "顾客满意"))
+    np.testing.assert_array_equal(asked, stated)
