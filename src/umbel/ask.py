@@ -77,7 +77,7 @@ def parsed(words: Sequence[str]) -> tuple[list[str], list[Question]]:
     return texts, all_checked(questions)
 
 
-_STATE = "is worded as a question; a statement is answered better: The customer is angry"
+_STATE = 'is worded as a question; statements are answered better, such as "The customer is angry"'
 _QUOTE = 'quote what belongs together: --choice "Which team?" "billing,technical"'
 
 
@@ -102,7 +102,7 @@ def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_js
     """Answer the questions for every text and end with what it cost."""
     for question in questions:
         if isinstance(question, Predicate) and is_question(question.statement):
-            errors().print(f"{visible(question.statement)} {_STATE}", soft_wrap=True)
+            errors().print(f'"{visible(question.statement)}" {_STATE}', soft_wrap=True)
     for text in texts:
         show(text, questions, model.ask(text, questions, exact), as_json)
     _close(model, as_json)

@@ -90,7 +90,7 @@ def test_a_statement_worded_as_a_question_is_told(run):
     result = run("ask", TEXT, "--predicate", "Is it good?", "--predicate", "good", "--predicate", "好吗？", "--json")
     assert result.exit_code == 0
     assert result.stderr.count("worded as a question") == 1
-    assert "Is it good? is worded as a question; a statement is answered better" in result.stderr
+    assert '"Is it good?" is worded as a question; statements are answered better' in result.stderr
     assert len(json.loads(result.stdout)["answers"]) == 3
 
 
