@@ -44,7 +44,7 @@ def domains(folder: Path, rows: int) -> list[Asked]:
 
 def intents(folder: Path, rows: int, others: Sequence[str]) -> list[Asked]:
     """Return the questions about intents of clinc150, among `others` as further options."""
-    found = [row for _, row in read_rows(folder / "clinc150" / "dev.jsonl.gz") if row["intent"] != "oos"]
+    found = [row for _, row in read_rows(folder / "clinc150" / "dev.jsonl.gz") if row["intent"] != "out_of_scope"]
     labels = sorted({str(row["intent"]) for row in found})
     names = list(dict.fromkeys([*map(words_of, labels), *others]))[:MOST_OPTIONS]
     question = Choice(INTENT, tuple(map(Option, names)))
@@ -61,8 +61,8 @@ def measure(model: Model, asked: Sequence[Asked]) -> dict[str, float]:
         given = [model.ask(encoding, [question], exact)[0] for exact in (False, True)]
         names = [answer.label for answer in given if isinstance(answer, LabelPrediction)]
         right = question.options[each.gold].name
-        vectors = model.reader.vectors([option.words for option in question.options])
-        nearer = (vectors @ encoding.vector > vectors[each.gold] @ encoding.vector).sum()
+        cosines = model.reader.vectors([option.words for option in question.options]) @ encoding.vector
+        nearer = (cosines > cosines[each.gold]).sum()
         for key, hit in zip(
             hits, (names[0] == right, names[1] == right, nearer < SHORTLIST, names[0] == names[1]), strict=True
         ):
