@@ -31,6 +31,7 @@ from umbel.records import LabelPrediction, Span, SpansPrediction
 Floats = NDArray[np.float32]
 LONGEST = 64  # tokens of a span
 LIKELIEST = 256  # spans of a text, of which those that say the same are taken together
+LEAST = 1e-3  # of the likeliest one's probability: less changes nothing
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def extract(
 def _said(text: str, places: NDArray[np.int32], probabilities: Floats) -> Span | None:
     """Return the answer that the likeliest spans `[spans, 2]` say most probably, None where there are no spans."""
     said: dict[str, dict[tuple[int, int], float]] = {}
-    for span in np.argsort(-probabilities, kind="stable")[:LIKELIEST].tolist():
+    likely = np.flatnonzero(probabilities >= probabilities.max(initial=0) * LEAST)
+    for span in likely[np.argsort(-probabilities[likely], kind="stable")[:LIKELIEST]].tolist():
         start, end = whole_words(text, *places[span].tolist())
         there = said.setdefault(text[start:end].strip(), {})
         there[start, end] = there.get((start, end), 0.0) + float(probabilities[span])
