@@ -78,6 +78,14 @@ class Brancher:
         bound = f"expected at most {self.most}; say it in fewer words"
         tell([f"{where}: found {count} tokens, {bound}: '{words[:SHOWN]}…'" for where, count, words in too_long])
 
+    def fitting(self, words: str) -> str:
+        """Return words that are not too long: these, or as much of their beginning as may be."""
+        if self._read(words)[1] <= self.most:
+            return words
+        ends = self.tokenizer.windows(words)[0].offsets[1 : self.most - 1, 1]  # of the tokens that may be
+        cut = (words[:end] for end in reversed(ends.tolist()))
+        return next(part for part in cut if self._read(part)[1] <= self.most)  # cut apart, words may be more tokens
+
     def branches(self, question: Question) -> list[Branch]:
         """Return the question's branch, or one for each type of spans."""
         if isinstance(question, Mentions):

@@ -20,7 +20,8 @@ class Letters:
     def windows(self, words):
         self.asked += 1
         ids = np.array([2, *map(ord, words), 3], np.int32)
-        return [Window(ids, np.zeros((len(ids), 2), np.int32), 0)]
+        offsets = [(0, 0), *((place, place + 1) for place in range(len(words))), (0, 0)]
+        return [Window(ids, np.array(offsets, np.int32), 0)]
 
 
 @pytest.fixture
@@ -107,3 +108,9 @@ def test_a_chinese_question_is_read_as_the_statement_it_asks_about():
     known = Brancher(Letters())
     asked, stated = (known.branches(Predicate(words))[0].question for words in ("顾客满意吗？", "顾客满意"))
     np.testing.assert_array_equal(asked, stated)
+
+
+def test_as_much_of_words_as_fits_is_as_long_as_may_be():
+    known = Brancher(Letters(), most_tokens=6)
+    assert known.fitting("abcd") == "abcd"
+    assert known.fitting("abcde") == "abcd"
