@@ -25,8 +25,19 @@ if TYPE_CHECKING:
     from umbel.retrieval import Index
 
 
+class Fits(Protocol):
+    """What a flow needs of a model's reader."""
+
+    def fitting(self, words: str) -> str:
+        """Return words that are not too long to be asked: these, or as much of their beginning as may be."""
+
+
 class Reads(Protocol):
     """What a flow needs of a model; `runtime.Model` has it."""
+
+    @property
+    def reader(self) -> Fits:
+        """What asks the pack's branches."""
 
     def read(self, text: str) -> Encoding:
         """Read a text once."""
@@ -112,7 +123,7 @@ def _filled(asking: Asking, turn: Turn) -> tuple[Question, bool]:
     if not asking.template.places:
         return asking.question, False
     whole = asking.template.fill(turn.lookup) or ""
-    words = turn.model.reader.brancher.fitting(whole[:MOST_CHARACTERS])
+    words = turn.model.reader.fitting(whole[:MOST_CHARACTERS])
     match asking.question:
         case Choice() | Score():
             return replace(asking.question, instruction=words), words != whole

@@ -120,6 +120,10 @@ class Reader:
         self.brancher.check(asked)
         return asked
 
+    def fitting(self, words: str) -> str:
+        """Return words that are not too long to be asked: these, or as much of their beginning as may be."""
+        return self.brancher.fitting(words)
+
     def logits(
         self, encoding: Encoding, asked: Sequence[Question], exact: bool = False
     ) -> list[list[tuple[Floats, ...]]]:
