@@ -15,6 +15,7 @@ not charged for reading its answers out. Without a pack the readouts are random,
 `options255_fast_over_encoding`: a choice of 255 options on a kept text over encoding it.
 `options255_fresh_over_encoding`: the same with the encoding.
 `kept_encoding_over_fresh`: ten questions of a kept text over the same with its encoding.
+`one_of_40_over_one_of_10`: the cost of one question among forty over that of one among ten: 1 where it stays flat.
 `max_permutation_difference`: of probabilities, in 1,000 random cases of other orders and questions added.
 """
 
@@ -62,6 +63,7 @@ def ratios(seconds: Seconds) -> dict[str, Any]:
         "options255_fast_over_encoding": over("options 128 255", "encode 128"),
         "options255_fresh_over_encoding": over("fresh_options 128 255", "encode 128"),
         "kept_encoding_over_fresh": over("kept 128 10", "fresh 128 10"),
+        "one_of_40_over_one_of_10": round(over("kept 128 40", "kept 128 10") / 4, 3),
     }
 
 

@@ -36,6 +36,7 @@ from umbel.questions import (
 )
 from umbel.records import LabelPrediction, SpansPrediction
 from umbel.render import CONTEXT, headline, marked
+from umbel.statements import is_question
 from umbel.tables import counted
 from umbel.terminal import count_bar, errors, output, visible
 
@@ -76,6 +77,7 @@ def parsed(words: Sequence[str]) -> tuple[list[str], list[Question]]:
     return texts, all_checked(questions)
 
 
+_STATE = 'is worded as a question; statements are answered better, such as "The customer is angry"'
 _QUOTE = 'quote what belongs together: --choice "Which team?" "billing,technical"'
 
 
@@ -98,6 +100,9 @@ def options_of(listed: str) -> tuple[Option, ...]:
 
 def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_json: bool, exact: bool) -> None:
     """Answer the questions for every text and end with what it cost."""
+    for question in questions:
+        if isinstance(question, Predicate) and is_question(question.statement):
+            errors().print(f'"{visible(question.statement)}" {_STATE}', soft_wrap=True)
     for text in texts:
         show(text, questions, model.ask(text, questions, exact), as_json)
     _close(model, as_json)

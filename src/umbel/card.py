@@ -35,6 +35,12 @@ UNSEEN = """\
 Dev rows of sets that training has not seen, answered from instructions and descriptions alone. `cosine` takes the
 option whose vector is nearest to the text's, by the untouched backbone.
 """
+ASKED_LIMITS = """\
+- A statement is to be worded as one: an English question in its place ("Is it late?") is answered worse.
+- Instructions, statements and options are read whole up to 256 tokens, longer ones refused; training asks in few words.
+- Of more than 32 options the 16 nearest by their vectors are read closely, unless all are wanted.
+- Probabilities were calibrated on questions of the training sets. On sets unlike them they may be too sure.
+"""
 LIMITS = """\
 - Scores are on dev rows. Calibration and thresholds were fitted on the same rows, so their figures lean to the good
   side.
@@ -80,6 +86,7 @@ def _branches(manifest: Manifest) -> list[str]:
     passages = manifest.reading.scores.get("sets", {}) if manifest.reading else {}
     return [
         "## Questions asked on the spot", table, BRANCHES, *_passages(passages), *_unseen(manifest.branches.unseen),
+        "### Limits of questions", ASKED_LIMITS,
     ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umbel.borders import inside_a_word, whole_words
 from umbel.calibrate import sigmoid, softmax
 from umbel.questions import (
     Choice,
@@ -29,6 +30,8 @@ from umbel.records import LabelPrediction, Span, SpansPrediction
 
 Floats = NDArray[np.float32]
 LONGEST = 64  # tokens of a span
+LIKELIEST = 256  # spans of a text, of which those that say the same are taken together
+LEAST = 1e-3  # of the likeliest one's probability: less changes nothing
 
 
 @dataclass(frozen=True)
@@ -125,20 +128,33 @@ def rate(question: Score, logits: Floats, temperature: float = 1.0) -> ScoreAnsw
 def extract(
     text: str, windows: Sequence[Pointed], temperature: float = 1.0, must_answer: bool = False
 ) -> ExtractAnswer:
-    """Return the likeliest span over all windows, or that the text holds no answer, unless it must.
+    """Return the likeliest answer over all windows, or that the text holds no answer, unless it must.
 
     A span's logit is its start's plus its end's, less those of its window's first token, which means "no answer"; one
-    that two windows see counts with the larger.
+    that two windows see counts with the larger. An answer is whole words; where a text says it several times, its
+    probability is that of all these places, and the likeliest of them is given.
     """
     values, places = _spans_of(windows, temperature)
     probabilities = softmax(np.append(values, 0.0))  # the last is "no answer"
-    some = probabilities[:-1] if must_answer and len(values) else probabilities
-    best = int(some.argmax())
-    probability = float(probabilities[best])
-    if best == len(values):
-        return ExtractAnswer(None, probability)
-    start, end = places[best].tolist()
-    return ExtractAnswer(Span(start, end, "answer", text[start:end], probability), probability)
+    none, found = float(probabilities[-1]), _said(text, places, probabilities[:-1])
+    if found is None or (found.probability < none and not must_answer):
+        return ExtractAnswer(None, none)
+    return ExtractAnswer(found, found.probability)
+
+
+def _said(text: str, places: NDArray[np.int32], probabilities: Floats) -> Span | None:
+    """Return the answer that the likeliest spans `[spans, 2]` say most probably, None where there are no spans."""
+    said: dict[str, dict[tuple[int, int], float]] = {}
+    likely = np.flatnonzero(probabilities >= probabilities.max(initial=0) * LEAST)
+    for span in likely[np.argsort(-probabilities[likely], kind="stable")[:LIKELIEST]].tolist():
+        start, end = whole_words(text, *places[span].tolist())
+        there = said.setdefault(text[start:end].strip(), {})
+        there[start, end] = there.get((start, end), 0.0) + float(probabilities[span])
+    if not said:
+        return None
+    best = max(said.values(), key=lambda found: sum(found.values()))
+    start, end = max(best, key=best.__getitem__)
+    return Span(start, end, "answer", text[start:end], min(sum(best.values()), 1.0))
 
 
 def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, NDArray[np.int32]]:
@@ -179,14 +195,16 @@ def mentions(
 ) -> SpansPrediction:
     """Return the spans of each type whose probability reaches `threshold`, in the order of the text.
 
-    A span's probability is the geometric mean of its start's, its end's and its tokens' being inside. Of spans of one
-    type that overlap the likeliest stays; across types too, unless the question wants overlapping ones.
+    A span's probability is the geometric mean of its start's, its end's and its tokens' being inside. Spans that begin
+    or end inside a word are left out. Of spans of one type that overlap the likeliest stays; across types too, unless
+    the question wants overlapping ones.
     """
     found = [
         Span(start, end, option.name, text[start:end], probability)
         for option, windows in zip(question.types, by_type, strict=True)
         for window in windows
         for probability, start, end in _typed_spans(window, threshold, temperature)
+        if not inside_a_word(text, start) and not inside_a_word(text, end)
     ]
     kept: list[Span] = []
     for span in sorted(found, key=lambda span: (-span.probability, span.start, span.end, span.label)):

@@ -25,8 +25,19 @@ if TYPE_CHECKING:
     from umbel.retrieval import Index
 
 
+class Fits(Protocol):
+    """What a flow needs of a model's reader."""
+
+    def fitting(self, words: str) -> str:
+        """Return words that are not too long to be asked: these, or as much of their beginning as may be."""
+
+
 class Reads(Protocol):
     """What a flow needs of a model; `runtime.Model` has it."""
+
+    @property
+    def reader(self) -> Fits:
+        """What asks the pack's branches."""
 
     def read(self, text: str) -> Encoding:
         """Read a text once."""
@@ -102,8 +113,7 @@ def ask_questions(name: str, body: Body, turn: Turn, seconds: float | None) -> D
     """Ask questions of the message, of the best passage of a search, or of the earlier turns."""
     asked: Sequence[Asking] = body.settings
     questions = [_filled(each, turn) for each in asked]
-    cut = any(words is not None and len(words) > MOST_CHARACTERS for _, words in questions)
-    note = f"a question was cut to {MOST_CHARACTERS} characters" if cut else ""
+    note = "a question was too long and was cut" if any(cut for _, cut in questions) else ""
     readings, why = _readings(body.of, turn)
     if not readings:
         return Done({}, why)
@@ -119,19 +129,20 @@ def ask_questions(name: str, body: Body, turn: Turn, seconds: float | None) -> D
     return Done(found, note)
 
 
-def _filled(asking: Asking, turn: Turn) -> tuple[Question, str | None]:
-    """Return the question with its places filled in, and its words before they are cut; None where it has no places."""
+def _filled(asking: Asking, turn: Turn) -> tuple[Question, bool]:
+    """Return the question with its places filled in, and whether it had to be cut."""
     if not asking.template.places:
-        return asking.question, None
-    words = asking.template.fill(turn.lookup) or ""
+        return asking.question, False
+    whole = asking.template.fill(turn.lookup) or ""
+    words = turn.model.reader.fitting(whole[:MOST_CHARACTERS])
     match asking.question:
         case Choice() | Score():
-            return replace(asking.question, instruction=words[:MOST_CHARACTERS]), words
+            return replace(asking.question, instruction=words), words != whole
         case Predicate():
-            return replace(asking.question, statement=words[:MOST_CHARACTERS]), words
+            return replace(asking.question, statement=words), words != whole
         case Extract():
-            return replace(asking.question, question=words[:MOST_CHARACTERS]), words
-    return asking.question, None
+            return replace(asking.question, question=words), words != whole
+    return asking.question, False
 
 
 def _readings(of: str, turn: Turn) -> tuple[Sequence[Encoding], str]:

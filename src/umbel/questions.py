@@ -105,7 +105,7 @@ def checked(question: Question) -> Question:
     Raises:
         InputError: as `all_checked` does.
     """
-    _tell(_faults(question, ()))
+    tell(_faults(question, ()))
     return question
 
 
@@ -121,11 +121,16 @@ def all_checked(questions: Sequence[Question], languages: Collection[str] = ()) 
     if isinstance(questions, str) or not isinstance(questions, Sequence):
         raise InputError(f"questions: found {type(questions).__name__}, expected a list; {_KINDS}")
     faulty = ((place, fault) for place, each in enumerate(questions) for fault in _faults(each, languages))
-    _tell([f"questions[{place}].{fault}" for place, fault in faulty])
+    tell([f"questions[{place}].{fault}" for place, fault in faulty])
     return list(questions)
 
 
-def _tell(faults: Sequence[str]) -> None:
+def tell(faults: Sequence[str]) -> None:
+    """Tell faults, if there are any: of very many only the first.
+
+    Raises:
+        InputError: there are some.
+    """
     if faults:
         more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         raise InputError("\n  ".join([*faults[:MOST_FAULTS], *more]))

@@ -32,8 +32,8 @@ from umbel.windows import LENGTH_STEP
 
 Floats = NDArray[np.float32]
 
-LENGTHS = (32, 64, 128, 256)  # of rows: each is padded to the first that it fits
-ROW_TOKENS = LENGTHS[-1]  # a question with more options than fit is read in several rows
+LENGTHS = (32, 64, 128, 256, 512)  # of rows: each is padded to the first that it fits
+ROW_TOKENS = 256  # a question with more options than fit is read in several rows, each with at least one of them
 PASS_TOKENS = 2048  # branch tokens read at once
 MOST_VECTORS = 100_000  # of options that are remembered
 SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many likely ones are read as branches
@@ -103,12 +103,26 @@ class Reader:
         Raises:
             InputError: questions are not as they should be; the message names each fault's place.
         """
-        asked = all_checked(questions, self.languages)
+        asked = self.checked(questions)
         offsets = [window.offsets for window in encoding.windows]
         return [
             decide.answer(question, encoding.text, list(zip(offsets, found, strict=True)), self.calibration)
             for question, found in zip(asked, self.logits(encoding, asked, exact), strict=True)
         ]
+
+    def checked(self, questions: Sequence[Question]) -> list[Question]:
+        """Return the questions if all are as they should be and none is too long to be read whole.
+
+        Raises:
+            InputError: one is not; the message names each fault's place.
+        """
+        asked = all_checked(questions, self.languages)
+        self.brancher.check(asked)
+        return asked
+
+    def fitting(self, words: str) -> str:
+        """Return words that are not too long to be asked: these, or as much of their beginning as may be."""
+        return self.brancher.fitting(words)
 
     def logits(
         self, encoding: Encoding, asked: Sequence[Question], exact: bool = False

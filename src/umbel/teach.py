@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel.calibrate import softmax
-from umbel.described import words_of
+from umbel.described import questions_of, words_of
 from umbel.errors import InputError, UmbelError, suggest
 from umbel.messages import sample_lines
 from umbel.pack import MANIFEST, Pack, TaskEntry, moved, write_task
@@ -116,7 +116,8 @@ def teach(
 
     Raises:
         InputError: there are neither examples nor an instruction, or a label lacks examples and description, or there
-            is no head to correct.
+            is no head to correct, or the description alone makes no good question.
+        PackError: there are no examples, and the pack cannot be asked.
         UmbelError: the proof failed; the pack at `folder` is as it was.
     """
     from umbel import load
@@ -126,6 +127,8 @@ def teach(
         raise InputError(
             f"{name}: found neither examples nor an instruction", "give --file, or --instruction and --labels"
         )
+    if not rows:
+        model.reader.checked(questions_of(entry.task(name)))
     before = _accuracy(model, name, dev) if dev and name in model.tasks else None
     head: dict[str, Floats] = {}
     guessed = None

@@ -59,6 +59,14 @@ def test_an_answer_is_the_same_alone_and_beside_any_others(model, text, asked, d
     assert model.ask(text, [asked[n] for n in order]) == [together[n] for n in order]
 
 
+def test_a_question_is_read_to_its_last_word_or_refused(model):
+    longest = "good " * (model.reader.brancher.most - 3)  # and one word more, between two special tokens
+    one, other = (model.ask("to Paris", [Predicate(longest + word)])[0] for word in ("good", "bad"))
+    assert one != other
+    with pytest.raises(InputError, match=r"questions\[0\]\.statement: found 33 tokens, expected at most 32"):
+        model.ask("to Paris", [Predicate(longest + "good bad")])
+
+
 @EXACT
 @given(texts, words, options, st.data())
 def test_the_order_of_options_changes_nothing_but_theirs(model, text, instruction, given_options, data):

@@ -86,6 +86,14 @@ def test_bad_questions_end_with_their_place(run):
     assert run("ask", "--predicate", "good").exit_code == 1
 
 
+def test_a_statement_worded_as_a_question_is_told(run):
+    result = run("ask", TEXT, "--predicate", "Is it good?", "--predicate", "good", "--predicate", "好吗？", "--json")
+    assert result.exit_code == 0
+    assert result.stderr.count("worded as a question") == 1
+    assert '"Is it good?" is worded as a question; statements are answered better' in result.stderr
+    assert len(json.loads(result.stdout)["answers"]) == 3
+
+
 def test_a_document_is_read_once_for_all_questions(run, tmp_path):
     document = tmp_path / "manual.txt"
     document.write_text("good bad to " * 50 + "Paris", encoding="utf-8")

@@ -96,6 +96,54 @@ def test_a_span_seen_in_two_windows_counts_once():
     assert decide.extract(TEXT, [seen, seen]) == decide.extract(TEXT, [seen])
 
 
+TWICE = "Anna met Bob and Anna left"
+PIECES = [(0, 4), (5, 8), (9, 12), (13, 16), (17, 21), (22, 26)]
+
+
+def test_an_answer_said_twice_counts_with_both_places():
+    peaks = [(1, 2.0), (3, 2.3), (5, 2.1)]  # Anna, Bob, Anna: Bob alone is the likeliest place
+    alone = np.exp([0, *(2 * value for _, value in peaks)])
+    answer = decide.extract(TWICE, [window(PIECES, start=[(0, 0), *peaks], end=[(0, 0), *peaks])])
+    assert (answer.span.text, answer.span.start) == ("Anna", 17)
+    across = [np.exp(first + last) for n, (_, first) in enumerate(peaks) for _, last in peaks[n + 1 :]]
+    expected = (alone[1] + alone[3]) / (alone.sum() + sum(across))
+    assert answer.probability == answer.span.probability == pytest.approx(expected, rel=1e-3)
+
+
+def test_places_that_say_the_same_outweigh_no_answer_together():
+    said = [(1, 1.4), (5, 1.4)]
+    weak = window(PIECES, start=[(0, 1.6), *said], end=[(0, 1.6), (1, 1.4), (5, 1.4)])
+    assert decide.extract(TWICE, [weak]).span.text == "Anna"
+    once = window(PIECES, start=[(0, 1.6), (1, 1.4)], end=[(0, 1.6), (1, 1.4)])
+    assert decide.extract(TWICE, [once]).span is None
+
+
+SERVED = "The waiter was kind"
+PARTS = [(0, 3), (4, 8), (8, 10), (11, 14), (15, 19)]  # The wait|er was kind
+
+
+@pytest.mark.parametrize("part", [2, 3])
+def test_an_answer_is_whole_words(part):
+    cut = window(PARTS, start=[(part, 6), (0, LOW)], end=[(part, 6)])
+    assert decide.extract(SERVED, [cut]).span.text == "waiter"
+
+
+def test_parts_of_one_word_are_one_answer():
+    both = window(PARTS, start=[(0, 0), (2, 1), (3, 1)], end=[(0, 0), (2, 1), (3, 1)])
+    answer = decide.extract(SERVED, [both])
+    assert answer.probability == pytest.approx(3 * np.exp(2) / (3 * np.exp(2) + 1), rel=1e-3)
+
+
+def test_mentions_that_are_cut_inside_a_word_are_left_out():
+    def found(first, last):
+        inside = [(place, 8) for place in range(first, last + 1)]
+        cut = window(PARTS, start=[(first, 8)], end=[(last, 8)], inside=inside)
+        return [span.text for span in decide.mentions(Mentions(options("person")), SERVED, [[cut]])]
+
+    assert found(2, 3) == ["waiter"]
+    assert found(2, 2) == found(3, 3) == []
+
+
 PEOPLE = Mentions(options("person", "place"))
 
 

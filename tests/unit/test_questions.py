@@ -51,6 +51,38 @@ def test_bad_questions_say_what_is_wrong(question, message):
         checked(question)
 
 
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (Choice("Which team?", ()), "options: found 0, expected 2 to 255; name what to tell apart"),
+        (
+            Choice("Which team?", options("sales", "help", "sales")),
+            "options[2]: 'sales' is already options[0]; each needs a name of its own",
+        ),
+        (
+            Choice("Which team?", options(*map(str, range(10_000)))),
+            "options: found 10000, expected 2 to 255; ask first for a group, then within it",
+        ),
+        (
+            Choice(" ", options("sales", "help")),
+            "instruction: it is blank; say in plain words what is asked",
+        ),
+        (
+            {"choice": "Which team?"},
+            "kind: found dict; ask with Choice, Predicate, Score, Extract or Mentions of umbel.questions",
+        ),
+        (
+            Mentions(options("person", "город")),
+            "types[1]: 'город' is not in a language of this pack; name the type in en or zh",
+        ),
+    ],
+)
+def test_a_bad_request_is_told_with_its_place_what_was_found_and_what_to_do(question, message):
+    with pytest.raises(InputError) as caught:
+        all_checked([Predicate("it is so"), question], ["en", "zh"])
+    assert str(caught.value) == f"questions[1].{message}"
+
+
 def test_every_fault_is_told_at_once():
     with pytest.raises(InputError) as caught:
         all_checked([Predicate("it is so"), Choice("", options("a", "a", "")), Predicate(" ")])

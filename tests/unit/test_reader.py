@@ -6,6 +6,8 @@ import pytest
 from umbel import brancher, reader
 from umbel.brancher import Brancher
 from umbel.decide import UNCALIBRATED
+from umbel.errors import InputError
+from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
 from umbel.reader import Reader
 from umbel.records import Window
 
@@ -13,12 +15,13 @@ from umbel.records import Window
 class Letters:
     """Words as the code points of their letters."""
 
-    asked = 0
+    asked, max_tokens = 0, 512
 
     def windows(self, words):
         self.asked += 1
         ids = np.array([2, *map(ord, words), 3], np.int32)
-        return [Window(ids, np.zeros((len(ids), 2), np.int32), 0)]
+        offsets = [(0, 0), *((place, place + 1) for place in range(len(words))), (0, 0)]
+        return [Window(ids, np.array(offsets, np.int32), 0)]
 
 
 @pytest.fixture
@@ -60,3 +63,54 @@ def test_ids_of_words_are_remembered_within_a_bound(monkeypatch):
         np.testing.assert_array_equal(known.ids(words), [2, ord(words), 3])
     assert letters.asked == 4
     np.testing.assert_array_equal(known.ids("abcdef"), [2, ord("a"), ord("b"), 3])
+
+
+LONG = "x" * 255  # with special tokens one more than may be
+
+
+def test_words_of_as_many_tokens_as_may_be_pass_whole():
+    known = Brancher(Letters())
+    known.check([Predicate("x" * 254), Choice("x" * 254, (Option("y" * 254), Option("z")))])
+    assert len(known.ids("x" * 254)) == 256
+
+
+@pytest.mark.parametrize(
+    ("question", "place"),
+    [
+        (Choice(LONG, (Option("a"), Option("b"))), "instruction"),
+        (Choice("?", (Option("a"), Option("b", LONG))), r"options\[1\]"),
+        (Score("?", (Option("a"), Option(LONG))), r"levels\[1\]"),
+        (Score(LONG, (Option("a"), Option("b"))), "instruction"),
+        (Predicate(LONG), "statement"),
+        (Extract(LONG), "question"),
+        (Mentions((Option(LONG),)), r"types\[0\]"),
+    ],
+)
+def test_words_of_too_many_tokens_are_refused_with_their_place(asked, question, place):
+    with pytest.raises(InputError, match=rf"questions\[1\]\.{place}: found \d+ tokens, expected at most 256; say it"):
+        asked.checked([Predicate("it is so"), question])
+
+
+def test_all_words_that_are_too_long_are_told_at_once(asked):
+    with pytest.raises(InputError) as caught:
+        asked.checked([Choice(LONG, (Option(LONG), Option("b"))), Extract(LONG)])
+    assert str(caught.value).count("found 257 tokens") == 3
+
+
+def test_a_backbone_that_reads_little_bounds_words_by_half_of_it():
+    letters = Letters()
+    letters.max_tokens = 64
+    with pytest.raises(InputError, match="found 33 tokens, expected at most 32"):
+        Brancher(letters).check([Predicate("x" * 31)])
+
+
+def test_a_chinese_question_is_read_as_the_statement_it_asks_about():
+    known = Brancher(Letters())
+    asked, stated = (known.branches(Predicate(words))[0].question for words in ("顾客满意吗？", "顾客满意"))
+    np.testing.assert_array_equal(asked, stated)
+
+
+def test_as_much_of_words_as_fits_is_as_long_as_may_be():
+    known = Brancher(Letters(), most_tokens=6)
+    assert known.fitting("abcd") == "abcd"
+    assert known.fitting("abcde") == "abcd"

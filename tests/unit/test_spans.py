@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch.nn import functional
 
+from umbel.borders import inside_a_word
 from umbel.kinds.spans import UNTRAINED, TokenClassification, best_tags
 from umbel.model import Reading
 from umbel.records import Span, SpansPrediction, Task, Window
@@ -71,11 +72,12 @@ def triples(prediction):
 
 @st.composite
 def tokenised(draw):
-    """A text, its borders of tokens, and flat gold spans between such borders."""
+    """A text, its borders of tokens, and flat gold spans between such borders, of whole words."""
     text = draw(st.text(CHARACTERS, min_size=1, max_size=40))
     cuts = draw(st.sets(st.integers(1, len(text) - 1))) if len(text) > 1 else set()
     borders = sorted({0, len(text)} | cuts)
-    edges = sorted(draw(st.lists(st.sampled_from(borders), max_size=10, unique=True)))
+    between = [border for border in borders if not inside_a_word(text, border)]
+    edges = sorted(draw(st.lists(st.sampled_from(between), max_size=10, unique=True)))
     labels = st.sampled_from(TASK.labels)
     golds = tuple((a, b, draw(labels)) for a, b in pairwise(edges) if draw(st.booleans()))
     return text, borders, golds
@@ -159,6 +161,22 @@ def test_a_spans_probability_is_the_mean_of_its_tags_and_follows_the_temperature
     (surer,) = KIND.predict(replace(TASK, temperature={"en": 0.1}), logits, "Paris", window.offsets[1:-1], "en")
     assert surer.probability > span.probability
     assert triples([surer]) == triples([span])
+
+
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ([0, 1, 0, 0], ((4, 10, "place"),)),
+        ([0, 0, 1, 2], ((4, 14, "place"),)),
+        ([0, 1, 3, 0], ((4, 10, "place"),)),  # the second would be inside the first one's word
+        ([0, 1, 3, 4], ((4, 10, "place"), (11, 14, "person"))),
+        ([0, 0, 0, 1], ((11, 14, "place"),)),
+    ],
+)
+def test_a_span_is_whole_words(tags, found):
+    window = reading_of([0, 4, 8, 10, 14])  # The |wait|er| was
+    said = KIND.predict(TASK, logits_of(tags, 5), "The waiter was", window.offsets[1:-1], "en")
+    assert triples(said) == found
 
 
 def test_space_at_the_ends_of_a_span_is_left_out():

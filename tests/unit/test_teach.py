@@ -85,6 +85,13 @@ def test_a_description_alone_is_asked_of_the_text(model, folder):
     assert (counters.encodings, counters.tasks) == (1, 6)
 
 
+def test_a_description_too_long_to_be_read_is_refused_before_anything_is_written(model, folder):
+    entry = teach.entry_for(model.pack, "news", "good or bad", [("a", "good " * 40), ("b", "")], [])
+    with pytest.raises(InputError, match=r"options\[0\]: found \d+ tokens, expected at most 32; say it in fewer words"):
+        teach.teach(model, folder / "out", "news", entry, [], [])
+    assert not (folder / "out").exists()
+
+
 def test_a_described_task_moves_no_other_answer_beside_it(model, folder):
     entry = teach.entry_for(model.pack, "news", "good or bad", [("a", ""), ("b", "")], [])
     teach.teach(model, folder / "out", "news", entry, [], [])

@@ -11,76 +11,33 @@ A cell is one question or a list of them:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umbel.errors import InputError, suggest
 from umbel.kinds.base import Floats
+from umbel.kinds.untrained import Untrained
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Question, Score, checked
-from umbel.records import Prediction, Task, Window
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from umbel.records import Prediction, Task
 
 Drawn = tuple[Question, Any]
 
 
-class Asked:
-    """Rows of questions with their gold answers, tuples of (question, gold)."""
+class Asked(Untrained):
+    """Rows of questions with their gold answers, tuples of (question, gold); questions have losses of their own."""
 
     name = "asked"
-    reads: Literal["pooled", "tokens", "nothing"] = "nothing"
-    metrics: tuple[str, ...] = ()
-    trained = False
 
     def parse(self, task: Task, value: object, text: str) -> tuple[Drawn, ...]:
         """Return the cell's questions, each checked against the text."""
         return tuple(_question(item, text) for item in (value if isinstance(value, list) else [value]))
 
-    def labels_in(self, value: object) -> Sequence[str]:
-        """Return nothing."""
-        return ()
-
-    def width(self, task: Task) -> int:
-        """Return 0: there is no head."""
-        return 0
-
-    def target(self, task: Task, gold: Any, window: Window) -> NDArray[Any]:
-        """Return nothing `[0]`."""
-        return np.zeros(0, np.float32)
-
-    def blend(self, task: Task, target: NDArray[Any], logits: Floats, share: float) -> NDArray[Any]:
-        """Return the target as it is."""
-        return target
-
-    def loss(self, task: Task, logits: Tensor, target: Tensor) -> Tensor:
-        """Return zeros `[rows]`; questions have losses of their own."""
-        return logits.new_zeros(len(logits))
-
-    def merge(self, task: Task, logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
-        """Return the first window's."""
-        return logits[0]
-
     def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
         """Refuse: questions are asked, not answered unasked."""
         raise InputError(f"{task.name}: a task of kind asked answers nothing by itself", "ask a question")
-
-    def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Return nothing."""
-        return {}
-
-    def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
-        """Return the task as it is."""
-        return task
-
-    def calibrate(
-        self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
-    ) -> tuple[Task, Mapping[str, float]]:
-        """Return the task as it is."""
-        return task, {}
 
 
 _FORMS = ("question", "choice", "predicate", "score", "types")

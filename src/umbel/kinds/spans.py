@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel import calibrate, metrics
+from umbel.borders import whole_words
 from umbel.errors import suggest
 from umbel.kinds.base import Floats
 from umbel.records import Prediction, Span, SpansPrediction, Task, Window, label_text
@@ -101,7 +102,7 @@ class TokenClassification:
         return merged
 
     def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
-        """Return the spans of the likeliest allowed tags; a span's probability is its tags' geometric mean."""
+        """Return the spans of the likeliest allowed tags, as whole words; a probability is the tags' geometric mean."""
         covering = offsets[:, 1] > offsets[:, 0]
         logits, offsets = logits[covering], offsets[covering]
         tags = best_tags(logits)
@@ -205,9 +206,12 @@ def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offse
         last = first
         while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
             last += 1
-        free = max(int(offsets[first, 0]), spans[-1].end if spans else 0)  # tokens may share a character
+        taken = spans[-1].end if spans else 0
+        free = max(int(offsets[first, 0]), taken)  # tokens may share a character
         start, end = _trim(task, text, (free, int(offsets[first, 1])), (int(offsets[last, 0]), int(offsets[last, 1])))
         if start < end:
+            start, end = whole_words(text, start, end)
+            start = max(start, taken)
             label = task.labels[(int(tags[first]) - 1) // 2]
             probability = float(np.exp(chosen[first : last + 1].mean()))
             spans.append(Span(start, end, label, text[start:end], probability))
