@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("writing")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UMBEL_CACHE", str(folder / "cache"))
-        write_tiny_decoder(folder / "tiny.gguf", 16384)
+        write_tiny_decoder(folder / "tiny.gguf", 4096)
         backbone = write_tiny_backbone(folder / "backbone")
         entries = {
             name: TaskEntry(kind="text-generation", writing=each)
@@ -74,6 +76,11 @@ def live(folder: Path) -> Iterator[Live]:
     packs = ["flowing=flowing", "plain=plain"]
     with live_server(folder, *packs, "--workers", "0", "--threads", "1", "--timeout", "300") as found:
         yield found
+
+
+def metric(live: Live, beginning: str) -> float:
+    lines = live.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(beginning))
 
 
 # Writing
@@ -124,21 +131,57 @@ def test_a_text_grows_and_is_said_sentence_by_sentence(studio: Opener) -> None:
 
 
 def test_stop_ends_the_writing_on_the_server(studio: Opener) -> None:
-    def written() -> float:
-        lines = found.live.get("/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("umbel_writing_running"))
+    def until(texts: float) -> None:
+        end = time.monotonic() + SECONDS
+        while metric(found.live, "umbel_writing_running") != texts:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
     found = studio("write")
-    found.page.fill("#write-most", "12000")
+    found.page.fill("#write-most", "3000")
     found.page.locator("#write-button").click()
-    expect(found.page.locator("#write-text")).not_to_be_empty()
-    assert written() == 1
-    found.page.keyboard.press("Escape")
+    until(1)
+    found.page.locator("#write-stop").press("Escape")
     expect(found.page.locator("#write-status")).to_have_text("Stopped.")
-    until = time.monotonic() + SECONDS
-    while written():
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(0)
+    assert metric(found.live, "umbel_written_tokens_total") < 3000
+
+
+def test_sentences_are_seen_before_the_last_is_written(studio: Opener, folder: Path, tmp_path: Path) -> None:
+    going = threading.Event()
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        """A server of OpenAI's protocol that says a sentence, and the next when it is let."""
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            for text in ("The parcel is late. ", "It comes tomorrow. ", "Good night."):
+                chunk = {"choices": [{"delta": {"content": text}, "finish_reason": None}]}
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+                self.wfile.flush()
+                assert text != "It comes tomorrow. " or going.wait(SECONDS)
+            self.wfile.write(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        decoder = f"http://127.0.0.1:{elsewhere.server_port}/v1#any"
+        arguments = ["--decoder", decoder, "--workers", "0", "--threads", "1"]
+        with live_server(tmp_path, folder / "plain", *arguments, environment={"NO_PROXY": "127.0.0.1"}) as live:
+            found = studio("write", server=live)
+            found.page.locator("#write-button").click()
+            expect(found.page.locator("#write-text")).to_contain_text("The parcel is late.")
+            expect(found.page.locator("#write-stop")).to_be_enabled()
+            assert "Good night" not in found.page.inner_text("#write-text")
+            going.set()
+            expect(found.page.locator("#write-text")).to_have_text("The parcel is late. It comes tomorrow. Good night.")
+            expect(found.page.locator("#write-stop")).to_be_disabled()
+            elsewhere.shutdown()
 
 
 @pytest.mark.parametrize("ending", ["break", "close"])
