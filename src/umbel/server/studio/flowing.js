@@ -52,6 +52,7 @@ function draw() {
   map?.close();
   map = null;
   find("flow-button").disabled = !flow;
+  find("flow-name").hidden = !flow;
   find("flow-name").textContent = flow ? `${flow.name} · ${say("flowSteps_of", flow.steps.length)}` : "";
   find("flow-about").textContent = flow ? flow.description : say("noFlow");
   find("flow-answer").hidden = true;
