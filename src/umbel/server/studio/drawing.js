@@ -64,7 +64,7 @@ function stepBox(step) {
 
 function fill(place, state, milliseconds, reason, lines) {
   place.dataset.state = state;
-  const told = [say(`state_${state}`), milliseconds === undefined ? null : duration(milliseconds), reason].filter(Boolean);
+  const told = [say(`state_${state}`), milliseconds ? duration(milliseconds) : null, reason].filter(Boolean);
   place.querySelector(".state").textContent = place.dataset.step === ROOT ? (reason ?? "") : told.join(" · ");
   place.querySelector(".got").replaceChildren(...lines.map((line) => element("li", {}, line)));
   if (state === "waiting" || lines.length) place.querySelector(".said").replaceChildren();
@@ -89,7 +89,8 @@ const within = (found, all) => {
 // A line is lit where both its ends ran; `seen` where its end ran for what its beginning did not say.
 function kindOf(edge, states) {
   const gone = (name) => (name === ROOT ? states.size > 0 : GONE.includes(states.get(name)));
-  const lit = gone(edge.to) && (gone(edge.from) ? " lit" : edge.condition && states.get(edge.from) === "skipped" ? " lit seen" : "");
+  const arrived = gone(edge.to) || states.get(edge.to) === "running";
+  const lit = arrived && (gone(edge.from) ? " lit" : edge.condition && states.get(edge.from) === "skipped" ? " lit seen" : "");
   return `edge${lit || ""}${edge.needed ? "" : " loose"}`;
 }
 

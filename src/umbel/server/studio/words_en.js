@@ -48,7 +48,6 @@ export const EN = {
   vector: (count) => `A vector of ${count} numbers; here are the first.`,
   correct: "Correct",
   correctTask: (task) => `Correct ${task}`,
-  cost: (time) => `${time}`,
   costOf: (task, time) => `${task} took ${time}`,
 
   askTitle: "Questions decided on the spot",
@@ -111,6 +110,7 @@ export const EN = {
   comparePacks: "Compare the packs",
 
   compareTitle: "Two packs side by side",
+  comparison: "The answers of both",
   left: "Left",
   right: "Right",
   differing: "Only what differs",

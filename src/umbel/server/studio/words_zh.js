@@ -48,7 +48,6 @@ export const ZH = {
   vector: (count) => `${count} 维向量，以下是前几维。`,
   correct: "纠正",
   correctTask: (task) => `纠正 ${task}`,
-  cost: (time) => `${time}`,
   costOf: (task, time) => `${task} 用时 ${time}`,
 
   askTitle: "即时提问",
@@ -109,6 +108,7 @@ export const ZH = {
   comparePacks: "对比两个任务包",
 
   compareTitle: "并排对比两个任务包",
+  comparison: "两者的回答",
   left: "左",
   right: "右",
   differing: "只看不同之处",
