@@ -1,6 +1,6 @@
 # Everything a user or a developer runs. Needs Python 3.11 and a package index; all else is installed into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve browser example-customer-service example-assistant example-moderation test check bench lowest lock clean
+.PHONY: help demo serve studio browser example-customer-service example-assistant example-moderation test check bench lowest lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -45,8 +45,18 @@ demo: $(BASE) ## set everything up and analyse the sample messages
 	$(RUN)/umbel analyze --samples
 	@echo; echo 'Try it on your own texts in the browser: make serve, then open http://127.0.0.1:8000/studio/'
 
-serve: $(SERVE) ## serve the shipped pack and the studio, to this machine alone
-	$(RUN)/umbel serve base --open
+MODERATION := runs/moderation
+
+$(MODERATION)/manifest.json: examples/moderation/flow.yaml src/umbel/packs/base/manifest.json $(SERVE)
+	$(RUN)/umbel flow $< --into $(MODERATION)
+
+serve: $(SERVE) $(MODERATION)/manifest.json ## serve the shipped pack, one with a flow, and the studio, to this machine alone
+	$(RUN)/umbel serve base moderation=$(MODERATION) --open
+
+studio: $(SERVE) $(MODERATION)/manifest.json ## the same with a small decoder, for replies to be written
+	$(PIP) install -qq -r requirements/write.txt
+	$(RUN)/umbel models pull smollm2-135m-instruct
+	$(RUN)/umbel serve base moderation=$(MODERATION) --decoder smollm2-135m-instruct --open
 
 example-customer-service: $(BASE) ## set everything up and answer the sample customers
 	$(RUN)/umbel models pull e5-small

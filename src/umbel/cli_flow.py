@@ -20,6 +20,7 @@ def _examples(*lines: str) -> str:
         "umbel flow examples/moderation/flow.yaml",
         "umbel flow examples/moderation/flow.yaml --check",
         'umbel flow examples/moderation/flow.yaml --run "You are all idiots"',
+        "umbel flow examples/moderation/flow.yaml --into runs/moderation",
         "umbel flow runs/messages/pack --run --file messages.txt --json",
     ),
 )
@@ -44,11 +45,17 @@ def flow(
     check: Annotated[
         bool, typer.Option("--check", help="Only say whether the flow is sound, and in which order its steps run.")
     ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into", metavar="FOLDER", help="Write the flow's pack, with the flow in it, to this folder, to be served."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With `--run`: one JSON object a message: answers, steps, reply.")
     ] = False,
 ) -> None:
-    """Draw a flow as Mermaid, check it, or take messages through it.
+    """Draw a flow as Mermaid, check it, put it into a pack, or take messages through it.
 
     Each message is read once; then steps answer, ask, search and reply where their conditions hold. A run shows of each
     step whether it ran, what it answered or why not, and its milliseconds. A flow is checked whenever it is loaded, and
@@ -56,13 +63,15 @@ def flow(
     """
     from umbel import flowing
 
-    if run and check:
-        raise typer.BadParameter("give --run or --check, not both")
+    if run + check + (into is not None) > 1:
+        raise typer.BadParameter("give one of --run, --check and --into")
     if run != bool(texts or file) or (texts and file):
         raise typer.BadParameter("give --run with messages, or with --file")
     if run:
         if flowing.run(source, texts or [], file, as_json):
             raise typer.Exit(1)
+    elif into:
+        flowing.put_in_pack(source, into)
     elif check:
         flowing.check(source)
     else:

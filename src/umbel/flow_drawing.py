@@ -1,9 +1,10 @@
-"""Draws a flow as Mermaid: steps, what they wait for, and the conditions on which they run."""
+"""Draws a flow: steps, what they wait for, and the conditions on which they run; as Mermaid, or as plain values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from umbel.conditions import written_as
 from umbel.flow_answers import MESSAGE
@@ -29,6 +30,33 @@ def mermaid(spec: FlowSpec) -> str:
     for step in spec.steps:
         lines += [f"    {arrow}" for arrow in _arrows(spec, step)]
     return "\n".join(lines)
+
+
+def plain_drawing(spec: FlowSpec) -> dict[str, Any]:
+    """Return the same as plain values, for who draws it otherwise.
+
+    Steps stand in the order they run. What one comes `after` is named by step: `message` where nothing else is waited
+    for, `needed` false where it can do without, `condition` true where its condition asks it.
+    """
+    steps = [
+        {
+            "name": step.name,
+            "action": step.action,
+            "answers": list(step.body.gives),
+            "when": step.when.text if step.when else None,
+            "timeout": step.timeout,
+            "fallback": step.body.fallback is not None,
+            "after": [_after(spec, step, source) for source in _sources(spec, step)],
+        }
+        for step in spec.order
+    ]
+    return {"name": spec.name, "description": spec.description, "steps": steps}
+
+
+def _after(spec: FlowSpec, step: Step, source: str) -> dict[str, Any]:
+    conditional = bool(step.when) and source in _asked(spec, step)
+    needed = source in {MESSAGE, *(spec.makers[name].name for name in step.needs)}
+    return {"step": source, "needed": conditional or needed, "condition": conditional}
 
 
 def _id(name: str) -> str:
@@ -58,16 +86,20 @@ def _asked(spec: FlowSpec, step: Step) -> list[str]:
 
 def _arrows(spec: FlowSpec, step: Step) -> Iterator[str]:
     """Yield what leads to a step; the condition stands at its arrow where there is one, else in the box."""
-    asked = _asked(spec, step)
-    label = f'|"{_plain(step.when.text)}"|' if step.when and len(asked) == 1 else ""
-    needed = {spec.makers[name].name for name in step.needs}
-    sources = dict.fromkeys(spec.makers[name].name for name in sorted(step.uses))
-    if not sources or (step.when and asked == [MESSAGE]):
-        yield f"{MESSAGE} -->{label} {_id(step.name)}"
-    for source in sources:
-        conditional = bool(step.when) and source in asked
-        arrow = "-->" if conditional or source in needed else "-.->"
-        yield f"{_id(source)} {arrow}{label if conditional else ''} {_id(step.name)}"
+    single = step.when and len(_asked(spec, step)) == 1
+    label = f'|"{_plain(step.when.text)}"|' if step.when and single else ""
+    for source in _sources(spec, step):
+        after = _after(spec, step, source)
+        arrow = "-->" if after["needed"] else "-.->"
+        told = label if after["condition"] or source == MESSAGE else ""
+        yield f"{MESSAGE if source == MESSAGE else _id(source)} {arrow}{told} {_id(step.name)}"
+
+
+def _sources(spec: FlowSpec, step: Step) -> list[str]:
+    """Return what leads to a step: the message where it asks nothing else, and the steps whose answers it looks at."""
+    found = list(dict.fromkeys(spec.makers[name].name for name in sorted(step.uses)))
+    alone = not found or (step.when and _asked(spec, step) == [MESSAGE])
+    return [MESSAGE, *found] if alone else found
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,13 +12,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from umbel.answers import json_line
-from umbel.errors import UmbelError
-from umbel.flow import Flow, FlowResult, StepReport, read_flow
+from umbel.errors import InputError, UmbelError
+from umbel.flow import FILES, Flow, FlowResult, StepReport, read_flow
 from umbel.flow_answers import FlowAnswer, PassagesAnswer, TextAnswer
 from umbel.flow_drawing import mermaid
 from umbel.flow_forms import Searching
+from umbel.flow_spec import read_flow_file
 from umbel.loading import ready_model
 from umbel.messages import opened
+from umbel.pack import write_flow
 from umbel.prose import Prose
 from umbel.questions import ExtractAnswer, PredicateAnswer, ScoreAnswer
 from umbel.records import (
@@ -52,6 +55,26 @@ def check(source: str) -> None:
         if isinstance(step.body.settings, Searching) and not (folder / step.body.settings.index).exists():
             path = folder / step.body.settings.index
             console.print(f"not there yet: {path}, which {step.name} searches; `umbel index` makes it", soft_wrap=True)
+
+
+def put_in_pack(source: str, folder: Path) -> None:
+    """Write the pack that a flow's file is for, with the flow in it, to a folder, and the indexes it searches.
+
+    Raises:
+        InputError: `source` is a pack already.
+        SpecError, PackError: as `read_flow` raises them.
+        CacheError: the folder cannot be written.
+    """
+    spec, pack, beside = read_flow(source)
+    if Path(source).suffix not in FILES:
+        raise InputError(f"{source} is a pack already", "name the YAML file of a flow")
+    document, _ = read_flow_file(Path(source).expanduser())
+    declared = {key: value for key, value in document.value.items() if key not in ("flow", "pack")}
+    write_flow(pack, folder, spec.name, declared)
+    for step in spec.steps:
+        if isinstance(step.body.settings, Searching) and (beside / step.body.settings.index).is_file():
+            shutil.copy2(beside / step.body.settings.index, folder)
+    output().print(f"{folder}: pack {spec.name}, {pack.manifest.name} with its flow", soft_wrap=True)
 
 
 def run(source: str, texts: Sequence[str], file: Path | None, as_json: bool) -> int:

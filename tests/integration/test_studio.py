@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from live import Live, live_server
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Route, expect
+from studio_page import PATIENCE, PHONE, VIEWS, Opener
 from tiny_pack import write_tiny_backbone, write_tiny_pack
 
 import umbel
 from umbel.server.keys import add_key
 from umbel.server.pages import FOLDER
 
-PICTURES = Path(__file__).parents[2] / "runs" / "studio"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-VIEWS = ("analyse", "ask", "document", "teach", "compare", "live")
-PATIENCE = 300_000  # milliseconds, on a busy machine; what goes well is quicker
 TEXT = "🎉🎉 Maria flew from Lisbon to Oslo with Acme Corp 👩‍🚀, thank you!"
-BARE = "e => { e = e.cloneNode(true); e.querySelectorAll('.tag').forEach(tag => tag.remove()); return e.textContent }"
-PHONE = {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
@@ -44,87 +27,6 @@ def live(tmp_path_factory: pytest.TempPathFactory, default_backbone: str) -> Ite
     folder = tmp_path_factory.mktemp("studio")
     with live_server(folder, "base", f"twin={twin}", "--threads", "1", "--timeout", "600") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not path:
-        pytest.skip("no chromium: `make browser` installs one where there is apt-get")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)  # in a new folder of its own
-        yield browser
-        browser.close()
-
-
-@dataclass
-class Studio:
-    """A page of the studio, and what it asked for and complained of."""
-
-    page: Page
-    live: Live
-    asked: list[Request] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    def listen(self) -> None:
-        def hear(said: ConsoleMessage) -> None:
-            if said.type in ("error", "warning"):
-                self.faults.append(said.text)
-
-        self.page.on("request", lambda request: self.asked.append(request))
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", hear)
-
-    def go(self, view: str, ready: bool = True) -> Studio:
-        self.page.goto(f"{self.live.url}/studio/#{view}")
-        if not ready:
-            return self
-        expect(self.page.locator(f"#{view}")).to_be_visible()
-        expect(self.page.locator("#pack option")).not_to_have_count(0)
-        return self
-
-    def picture(self, name: str) -> None:
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
-
-    def analyse(self, text: str) -> dict[str, Any]:
-        """Type a text, wait for its answers, and return what the server says of it."""
-        self.page.fill("#text", text)
-        body = {"pack": self.page.input_value("#pack"), "texts": [text]}
-        told: dict[str, Any] = self.live.post("/v1/analyze", body).json()["results"][0]
-        self.page.wait_for_function(f"text => ({BARE})(document.querySelector('#marked')) === text", arg=text)
-        expect(self.page.locator("[data-task=sentiment] .headline")).to_have_text(told["answers"]["sentiment"]["label"])
-        return told
-
-    def words(self, place: str) -> list[str]:
-        return self.page.locator(f"{place} .words").all_text_contents()
-
-    def without_tags(self, place: str) -> str:
-        return str(self.page.locator(place).evaluate(BARE))
-
-
-Opener = Callable[..., Studio]
-
-
-@pytest.fixture
-def studio(live: Live, browser: Browser) -> Iterator[Opener]:
-    """Opens studios; none of them may complain, or ask anything of another server."""
-    opened: list[Studio] = []
-
-    def start(view: str = "analyse", server: Live = live, ready: bool = True, **more: Any) -> Studio:
-        context = browser.new_context(**({"locale": "en-GB", "viewport": {"width": 1200, "height": 850}} | more))
-        context.set_default_timeout(PATIENCE)
-        found = Studio(context.new_page(), server)
-        found.listen()
-        opened.append(found)
-        return found.go(view, ready)
-
-    expect.set_options(timeout=PATIENCE)
-    yield start
-    for each in opened:
-        assert each.faults == []
-        assert [request.url for request in each.asked if not request.url.startswith(each.live.url)] == []
-        each.page.context.close()
 
 
 # Analysing
@@ -418,8 +320,7 @@ def test_a_phone_shows_all_of_it(studio: Opener) -> None:
     found.analyse(TEXT)
     for view in VIEWS:
         found.go(view)
-        wide = found.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, view
+        assert found.width_beyond() <= 0, view
         found.picture(f"phone-{view}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from textwrap import dedent
 
-from umbel.flow_drawing import mermaid
+from umbel.flow_drawing import mermaid, plain_drawing
 from umbel.flow_spec import flow_of_pack
 from umbel.records import Task
 
@@ -53,3 +53,21 @@ def test_nothing_of_a_declaration_is_taken_for_mermaids_own() -> None:
     assert all(re.sub(r"</?[bi]>|<br/>|#\d+;", "", label).isprintable() for label in labels)
     assert not any(re.search(r"[<>`]", re.sub(r"</?[bi]>|<br/>", "", label)) for label in labels)
     assert drawn.count('"') % 2 == 0
+
+
+def test_a_drawing_of_plain_values_says_the_same() -> None:
+    drawn = plain_drawing(flow_of_pack({"steps": STEPS, "description": "Says."}, "x", TASKS))
+    assert (drawn["name"], drawn["description"]) == ("x", "Says.")
+    steps = {step["name"]: step for step in drawn["steps"]}
+    assert list(steps) == ["read", "asked", "help", "says", "end"]
+    assert steps["read"]["after"] == [{"step": "message", "needed": True, "condition": False}]
+    assert steps["asked"]["after"] == [{"step": "read", "needed": True, "condition": True}]
+    assert steps["help"]["after"] == [{"step": "message", "needed": True, "condition": True}]
+    end = steps["end"]
+    assert {each["step"]: (each["needed"], each["condition"]) for each in end["after"]} == {
+        "asked": (True, True),
+        "help": (True, True),
+        "says": (False, False),
+    }
+    assert (end["action"], end["timeout"], end["fallback"]) == ("reply", 2, True)
+    assert end["when"] == "angry.holds or help.count > 0"

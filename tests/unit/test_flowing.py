@@ -14,6 +14,7 @@ from umbel.cli import app
 from umbel.decide import Answer
 from umbel.flow_answers import FlowAnswer, Passage, PassagesAnswer
 from umbel.flowing import one_line
+from umbel.pack import read_pack
 from umbel.questions import ExtractAnswer, ScoreAnswer
 from umbel.records import LabelPrediction, LabelsPrediction, ScorePrediction, Span, SpansPrediction
 
@@ -126,3 +127,21 @@ def test_what_makes_no_sense_is_a_usage_error(home: Path, arguments: list[str]) 
 )
 def test_answers_in_a_few_words(answer: FlowAnswer | Answer, words: str) -> None:
     assert one_line(answer) == words
+
+
+def test_it_goes_into_a_pack_of_its_own(home: Path, tmp_path: Path) -> None:
+    (home / "help.index").write_bytes(b"passages")
+    try:
+        assert "small" in run(home / "flow.yaml", "--into", tmp_path / "made").output
+    finally:
+        (home / "help.index").unlink()
+    made, before = read_pack(tmp_path / "made"), read_pack(home / "pack")
+    assert made.manifest.name == "small"
+    assert made.manifest.tasks == before.manifest.tasks
+    assert (made.folder / "help.index").read_bytes() == b"passages"
+    assert run(tmp_path / "made").output == run(home / "flow.yaml").output
+    assert "a pack already" in run(tmp_path / "made", "--into", tmp_path / "again", code=1).output
+
+
+def test_one_thing_at_a_time(home: Path, tmp_path: Path) -> None:
+    assert "give one of" in run(home / "flow.yaml", "--check", "--into", tmp_path / "made", code=2).output

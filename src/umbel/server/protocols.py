@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = (
     "native",
+    "showing",
     "generate",
     "openai",
     "chat",

@@ -14,6 +14,7 @@ const AT_ONCE = 8;
 const STAGES = ["tokenising", "encoding", "heads", "branches"];
 let timer = null;
 let paused = false;
+let lost = false; // whether the last look found no server
 let looks = []; // { at, values: sums by name }
 
 // Sums the samples of each name over their labels; of `umbel_stage_seconds_total` each stage is kept, too.
@@ -42,6 +43,7 @@ const TILES = [
   ["texts", rate("umbel_encodings_total"), number, "umbel_encodings_total"],
   ["answers", rate("umbel_tasks_total"), number, "umbel_tasks_total"],
   ["questions", rate("umbel_questions_total"), number, "umbel_questions_total"],
+  ["tokens", rate("umbel_written_tokens_total"), number, "umbel_written_tokens_total"],
   ["latency", ratio("umbel_request_seconds_sum", "umbel_request_seconds_count", 1000), duration, null],
   ["batch", ratio("umbel_batch_jobs_sum", "umbel_batch_jobs_count"), number, null],
   ["shared", ratio("umbel_tasks_per_encoding_sum", "umbel_tasks_per_encoding_count"), number, null],
@@ -79,9 +81,13 @@ async function look() {
     const values = parse(await api.metrics());
     if (mine !== timer) return;
     looks = [...looks, { at: performance.now(), values }].slice(-KEPT - 1);
+    if (lost) complain(null);
+    lost = false;
     draw();
   } catch (error) {
-    hide();
+    if (mine !== timer) return;
+    if (error.status === 401) hide(); // until there is a key
+    lost = true;
     complain(error);
   }
 }
