@@ -71,8 +71,8 @@ def serve(
         int, typer.Option(min=1, metavar="TOKENS", help="Tokens that may wait; more are told to come again.")
     ] = 64 * 1024,
     max_wait: Annotated[
-        float, typer.Option(min=0, metavar="S", help="How long what waits may take, at the pace of late.")
-    ] = 2.0,
+        float, typer.Option(min=0, metavar="S", help="How long a request may wait for those before it.")
+    ] = 0.5,
     budget: Annotated[
         float, typer.Option(min=0, metavar="MS", help="A text that waited longer goes first, whatever its length.")
     ] = 50.0,
