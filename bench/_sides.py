@@ -123,16 +123,17 @@ class Server:
 
     def megabytes(self) -> float:
         """Return the memory of all its processes in MB, what they share counted once."""
-        return sum(each.memory_full_info().pss for each in self._processes()) / 1e6
+        return sum(each.memory_full_info().pss for each in self.processes()) / 1e6
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Return its processes, the first one that was started first."""
         top = psutil.Process(self._process.pid)
         return [top, *top.children(recursive=True)]
 
     def _spent(self) -> dict[int, float]:
         """Return the processor's seconds by process."""
         spent = {}
-        for each in self._processes():
+        for each in self.processes():
             with suppress(psutil.Error):
                 times = each.cpu_times()
                 spent[each.pid] = times.user + times.system
@@ -142,6 +143,7 @@ class Server:
 @contextmanager
 def running(command: Sequence[str], port: int, bodies: Path) -> Iterator[Server]:
     """Run a server until the end of the block; it answers when the block begins."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that who ends the benchmark ends its servers, too
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -50,7 +50,7 @@ def messages_of(pack: str, folder: Path) -> Messages:
 
     model = umbel.load(pack)
     trained = [name for name, task in model.tasks.items() if task.kind not in ("feature-extraction", "asked")]
-    tasks = [trained[place * len(trained) // TASKS] for place in range(TASKS)]
+    tasks = list(dict.fromkeys(trained[place * len(trained) // TASKS] for place in range(TASKS)))
     chance, found = random.Random(0), dict[str, None]()
     while len(found) < TEXTS:
         english = " ".join(chance.choices(WORDS.split(), k=chance.randint(26, 30)))
@@ -215,9 +215,9 @@ def main() -> None:
     )
     options = options_of(__doc__, *more)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    minutes = min(options.minutes, 0.1) if options.quick else options.minutes
+    minutes = min(options.minutes, 0.05) if options.quick else options.minutes
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        bench = Bench(options.pack, options.threads, 3.0 if options.quick else options.seconds, Path(folder))
+        bench = Bench(options.pack, options.threads, 1.0 if options.quick else options.seconds, Path(folder))
         served = bench.umbel(stack)
         with ExitStack() as others:
             inside = InProcess(bench.pack, bench.threads, bench.messages)
