@@ -21,6 +21,8 @@ from typing import Any
 import httptools
 import uvloop
 
+LAST_SECONDS = 10.0  # for the answers to what was asked before the end
+
 
 class Connection(asyncio.Protocol):
     """One request at a time over a connection that is kept."""
@@ -68,7 +70,7 @@ class Load:
         self.seconds: list[float] = []  # of what was answered with 200
         self.idle: deque[Connection] = deque()
         self.due: deque[float] = deque()
-        self.lost = self.total = self.due_count = self.sent = self.untold = 0
+        self.lost = self.total = self.open = self.due_count = self.sent = self.untold = 0
         self.ended = False
 
     def free(self, connection: Connection) -> None:
@@ -86,9 +88,11 @@ class Load:
         connection.ask(self.requests[self.next % len(self.requests)], began)
         self.next += 1
         self.sent += 1
+        self.open += 1
 
     def answered(self, status: int, seconds: float, told_when: bool) -> None:
         """Count an answer; `told_when` is whether it says when to come again."""
+        self.open -= 1
         self.statuses[status] += 1
         self.total += status == 200
         self.untold += status == 429 and not told_when
@@ -111,12 +115,19 @@ class Load:
         self.ended = True
         if pace:
             pace.cancel()
-        return seen
+        return seen | {"answered": await self._last_answers()}
+
+    async def _last_answers(self) -> int:
+        """Wait for what was asked, so that nobody works on it later, and return how many were answered in all."""
+        until = time.perf_counter() + LAST_SECONDS
+        while self.open and time.perf_counter() < until:
+            await asyncio.sleep(0.05)
+        return self.total
 
     def _seen(self, taken: float) -> dict[str, Any]:
         seconds = sorted(self.seconds)
         shares = {f"p{share}": seconds[int(share / 100 * len(seconds))] if seconds else None for share in (50, 90, 99)}
-        counts = {"lost": self.lost, "untold": self.untold, "answered": self.total}
+        counts = {"lost": self.lost, "untold": self.untold}
         rates = {"per_second": len(seconds) / taken, "offered": self.due_count / taken, "sent": self.sent / taken}
         return rates | {"statuses": dict(self.statuses)} | counts | shares
 

@@ -25,7 +25,6 @@ import psutil
 from _common import HERE
 
 READY_SECONDS = 300
-SETTLE_SECONDS = 0.5  # for what a server was still at work on when its load ended
 IN_PROCESS = """
 import json, sys, time, umbel
 model = umbel.load(sys.argv[1], threads=int(sys.argv[2]))
@@ -102,7 +101,6 @@ class Server:
         with self.loaded(seconds, connections, rate) as load:
             before = self._spent()
             seen = dict(json.loads(load.communicate()[0]))
-            time.sleep(SETTLE_SECONDS)
             count = max(seen["answered"], 1)
             cpu = {pid: 1000 * (spent - before.get(pid, 0.0)) / count for pid, spent in self._spent().items()}
         return Slice(seen["per_second"], cpu, seen)

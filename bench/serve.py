@@ -107,7 +107,7 @@ class Bench:
     def held(self, served: Server, rate: float, minutes: float) -> dict[str, Any]:
         """Hold a rate, and return what was seen, and how memory went."""
         memory = [served.megabytes()]
-        with served.loaded(60 * minutes, MANY, rate) as load:
+        with served.loaded(60 * minutes / 1.2, MANY, rate) as load:
             while load.poll() is None:
                 time.sleep(SAMPLE_SECONDS)
                 memory.append(served.megabytes())
