@@ -1,18 +1,20 @@
 """What does HTTP cost, what happens under load, and how do other ways to serve compare?
 
-    python bench/serve.py [--pack base] [--threads 2] [--seconds 10] [--minutes 0] [--quick] [--write FILE]
+    python bench/serve.py [--pack base] [--threads 2] [--rounds 9] [--seconds 4] [--minutes 0.5] [--quick] [--write F]
 
 Theory: in-process a batch of 32 texts of 32 tokens is tokenised, encoded on all cores, read by 12 heads and decoded, in
 turn. Served, the next batch is encoded while the last is decoded, which gains some of what HTTP, JSON and pipes cost.
-A queue bounded by work bounds the time in it: at twice the load that can be served, half is refused and the rest waits
-no longer than the queue takes.
+A bound to what a request may wait bounds its time: at twice the load that can be served, half is refused and the rest
+waits no longer than the bound.
 
 Messages of 32 tokens, all different, one a request, 12 tasks. The load comes from a process of its own, which has no
-core of its own on two. In-process, served, and rivals are measured in turn, each alone, by the same texts; saturation
-is what 64 connections get that always ask. At 70 and 200 % of it requests leave at random times. `--minutes` holds
-200 % for so long, and looks whether memory grows.
+core of its own on two. In every round each side has its turn: the runtime in-process, Umbel's server with 64
+connections that always ask (saturation), at 70 and at 200 % of what it just served, with requests that leave at random
+times whatever the answers do, and LitServe around the same runtime. Figures are medians over rounds of the ratios
+within a round. `cpu_ms` are the processor's milliseconds for a request, which other programs change least.
 
-A rival that serves models has 12 fine-tuned transformers models in fp32; LitServe has the same pack and tasks as Umbel.
+Then 200 % is held for `--minutes`, and memory looked at: `grown_mb` is the mean of its last fifth over that of its
+second fifth. A server of 12 fine-tuned transformers models in fp32 comes last.
 """
 
 from __future__ import annotations
@@ -20,155 +22,121 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import socket
-import subprocess
+import statistics
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from _common import HERE, ROOT, finish, machine, options_of
+from _sides import InProcess, Messages, Server, Slice, ask, free_port, running
 
 TASKS, TOKENS, TEXTS = 12, 32, 2048
-CONNECTIONS, MANY = 64, 512
-READY_SECONDS = 300
+CONNECTIONS, MANY, FEW = 64, 512, 8
+MODELS_ROUNDS = 3
+SAMPLE_SECONDS = 1.0
 WORDS = "order parcel refund money card account phone please help today late broken where when why room clean good bad"
 HAN = "我昨天在你们店里买的手机充电麻烦帮换一台新或者尽快把钱退给谢谢房间干净但是服务员态度很差"
-IN_PROCESS = """
-import json, sys, time, umbel
-model = umbel.load(sys.argv[1], threads=int(sys.argv[2]))
-texts, tasks, seconds = json.load(open(sys.argv[3])), sys.argv[5:], float(sys.argv[4])
-calls = [texts[at : at + 32] for at in range(0, len(texts), 32)]
-model(calls[0], tasks)
-began, done = time.perf_counter(), 0
-while time.perf_counter() - began < seconds:
-    model(calls[done % len(calls)], tasks)
-    done += 1
-print(done * 32 / (time.perf_counter() - began))
-"""
+
+Round = dict[str, Slice]
 
 
-def messages(pack: str) -> tuple[list[str], list[str]]:
+def messages_of(pack: str, folder: Path) -> Messages:
     """Return different texts of exactly `TOKENS` tokens, Chinese and English in turn, and the tasks to answer."""
     import umbel
 
     model = umbel.load(pack)
     trained = [name for name, task in model.tasks.items() if task.kind not in ("feature-extraction", "asked")]
-    tasks = [trained[place * len(trained) // TASKS] for place in range(TASKS)]
-    chance, texts = random.Random(0), dict[str, None]()
-    while len(texts) < TEXTS:
+    tasks = list(dict.fromkeys(trained[place * len(trained) // TASKS] for place in range(TASKS)))
+    chance, found = random.Random(0), dict[str, None]()
+    while len(found) < TEXTS:
         english = " ".join(chance.choices(WORDS.split(), k=chance.randint(26, 30)))
         chinese = "".join(chance.choices(HAN, k=chance.randint(26, 34)))
         for text in (english, chinese):
             if len(model.tokenizer.windows(text)[0].ids) == TOKENS:
-                texts[text] = None
-    return list(texts)[:TEXTS], tasks
-
-
-@contextmanager
-def running(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the end of the block; it answers when the block begins."""
-    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            until = time.monotonic() + READY_SECONDS
-            while not _answers(port):
-                if process.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    raise RuntimeError(f"{command[:3]} does not answer:\n{log.read().decode()[-2000:]}")
-                time.sleep(0.2)
-            yield process
-        finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Tell a server and all that it started to end, and see to it."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    """Tell whether a text is answered there."""
-    body = json.dumps({"texts": ["good"], "tasks": None}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/analyze", body, {"content-type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def free_port() -> int:
-    """Return a port that is free."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+                found[text] = None
+    texts = list(found)[:TEXTS]
+    listed, bodies = folder / "texts.json", folder / "bodies.jsonl"
+    listed.write_text(json.dumps(texts))
+    bodies.write_text("\n".join(json.dumps({"texts": [t], "tasks": tasks}, ensure_ascii=False) for t in texts) + "\n")
+    return Messages(texts, tasks, listed, bodies)
 
 
 class Bench:
-    """The measurements, all by the same texts and tasks."""
+    """Starts what is compared, and lets each side have its turn."""
 
     def __init__(self, pack: str, threads: int, seconds: float, folder: Path) -> None:
         self.pack, self.threads, self.seconds = pack, threads, seconds
-        self.texts, self.tasks = messages(pack)
-        self.listed, self.bodies = folder / "texts.json", folder / "bodies.jsonl"
-        self.listed.write_text(json.dumps(self.texts))
-        lines = [json.dumps({"texts": [text], "tasks": self.tasks}, ensure_ascii=False) for text in self.texts]
-        self.bodies.write_text("\n".join(lines) + "\n")
+        self.messages = messages_of(pack, folder)
 
-    def in_process(self) -> float:
-        """Return texts a second of calls with 32 texts each, in one process."""
-        arguments = [self.pack, str(self.threads), str(self.listed), str(self.seconds), *self.tasks]
-        done = subprocess.run([sys.executable, "-c", IN_PROCESS, *arguments], stdout=subprocess.PIPE, check=True)
-        return float(done.stdout)
-
-    def load(self, port: int, connections: int = CONNECTIONS, rate: float = 0, seconds: float = 0) -> dict[str, Any]:
-        """Load a server, and return what a client saw."""
-        told: dict[str, Any] = {"host": "127.0.0.1", "port": port, "path": "/v1/analyze", "bodies": str(self.bodies)}
-        told |= {"seconds": seconds or self.seconds, "connections": connections} | ({"rate": rate} if rate else {})
-        command = [sys.executable, str(HERE / "_load.py"), json.dumps(told)]
-        return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
-
-    def rival(self, name: str, connections: int = CONNECTIONS) -> float:
-        """Return the requests a second that a rival answers."""
+    def umbel(self, stack: ExitStack) -> Server:
+        """Serve the pack until the stack is closed."""
         port = free_port()
-        arguments = [str(port), str(self.threads), self.pack, *self.tasks]
-        with running([sys.executable, str(HERE / "_servers.py"), name, *arguments], port):
-            return float(self.load(port, connections)["per_second"])
-
-    def served(self, port: int) -> list[str]:
-        """Return the command that serves the pack."""
         arguments = ["serve", self.pack, "--port", str(port), "--threads", str(self.threads)]
-        return [sys.executable, "-m", "umbel", *arguments]
+        return self._server(stack, [sys.executable, "-m", "umbel", *arguments], port)
 
-    def difference(self, port: int) -> float:
-        """Return by how much a probability of a text differs, alone and sent together with 63 others."""
-        found = 0.0
-        together = _ask(port, self.texts[:64], self.tasks)
-        for text, among in zip(self.texts[:64:8], together[::8], strict=True):
-            (alone,) = _ask(port, [text], self.tasks)
-            pairs = zip(_numbers(alone), _numbers(among), strict=True)
-            found = max(found, *(abs(one - other) for one, other in pairs))
+    def rival(self, stack: ExitStack, name: str) -> Server:
+        """Serve by a rival until the stack is closed."""
+        port = free_port()
+        arguments = [name, str(port), str(self.threads), self.pack, *self.messages.tasks]
+        return self._server(stack, [sys.executable, str(HERE / "_servers.py"), *arguments], port)
+
+    def _server(self, stack: ExitStack, command: Sequence[str], port: int) -> Server:
+        server = stack.enter_context(running(command, port, self.messages.bodies))
+        server.slice(self.seconds / 4, CONNECTIONS)  # warms up
+        return server
+
+    def rounds(self, count: int, inside: InProcess, served: Server, lit: Server | None) -> list[Round]:
+        """Let each side have its turn, `count` times."""
+        found = []
+        for number in range(count):
+            turn = {"in_process": inside.slice(self.seconds), "saturated": served.slice(self.seconds, CONNECTIONS)}
+            rate = turn["saturated"].per_second
+            turn["at_70"] = served.slice(self.seconds, MANY, 0.7 * rate)
+            turn["at_200"] = served.slice(self.seconds, MANY, 2 * rate)
+            if lit:
+                turn["litserve"] = lit.slice(self.seconds, CONNECTIONS)
+            for name, each in turn.items():
+                print(f"{number + 1} {name:12}{each.per_second:8.1f}/s {json.dumps(each.seen)}", file=sys.stderr)
+            found.append(turn)
         return found
 
+    def held(self, served: Server, rate: float, minutes: float) -> dict[str, Any]:
+        """Hold a rate, and return what was seen, and how memory went."""
+        memory = [served.megabytes()]
+        with served.loaded(60 * minutes / 1.2, MANY, rate) as load:
+            while load.poll() is None:
+                time.sleep(SAMPLE_SECONDS)
+                memory.append(served.megabytes())
+            seen = dict(json.loads(load.communicate()[0]))
+        fifth = max(len(memory) // 5, 1)
+        grown = statistics.mean(memory[-fifth:]) - statistics.mean(memory[fifth : 2 * fifth] or memory)
+        return {
+            "minutes": minutes,
+            "memory_mb": [round(each) for each in memory[:: max(len(memory) // 10, 1)]],
+            "grown_mb": round(grown, 1),
+            **{name: seen[name] for name in ("statuses", "lost", "untold")},
+        }
 
-def _ask(port: int, texts: Sequence[str], tasks: Sequence[str]) -> list[Any]:
-    body = json.dumps({"texts": texts, "tasks": tasks}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/analyze", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return list(json.load(answer)["results"])
+    def difference(self, port: int) -> float:
+        """Return by how much a number in an answer differs, the text alone and sent together with 63 others."""
+        texts, tasks, found = self.messages.texts[:64], self.messages.tasks, 0.0
+        together = ask(port, texts, tasks)
+        for text, among in zip(texts[::8], together[::8], strict=True):
+            (alone,) = ask(port, [text], tasks)
+            found = max(found, *(abs(a - b) for a, b in zip(_numbers(alone), _numbers(among), strict=True)))
+        return found
+
+    def models_speedup(self, served: Server) -> float | None:
+        """Return requests a second over those of a server of many models, by turns."""
+        with ExitStack() as stack:
+            models, found = self.rival(stack, "models"), []
+            for _ in range(MODELS_ROUNDS):
+                found.append(_over(served.slice(self.seconds, CONNECTIONS), models.slice(self.seconds, FEW)))
+        return _median(found)
 
 
 def _numbers(value: Any) -> list[float]:
@@ -180,66 +148,86 @@ def _numbers(value: Any) -> list[float]:
     return [float(value)] if isinstance(value, int | float) else []
 
 
-def megabytes(process: subprocess.Popen[bytes]) -> float:
-    """Return the resident memory of a process and all under it, in MB."""
-    import psutil
-
-    top = psutil.Process(process.pid)
-    return float(sum(each.memory_info().rss for each in [top, *top.children(recursive=True)])) / 1e6
+def _over(one: Slice, other: Slice) -> float | None:
+    return one.per_second / other.per_second if other.per_second else None
 
 
-def _over(one: float | None, other: float | None) -> float | None:
-    """Return a ratio, None where nothing was answered."""
-    return round(one / other, 2) if one and other else None
+def _median(values: Sequence[float | None], digits: int = 3) -> float | None:
+    """Return the median of what could be measured."""
+    found = [value for value in values if value is not None]
+    return round(statistics.median(found), digits) if found else None
 
 
-def umbel_figures(bench: Bench, minutes: float) -> dict[str, Any]:
-    """Return the figures of Umbel's own server."""
-    before = bench.in_process()
-    port = free_port()
-    with running(bench.served(port), port) as process:
-        bench.load(port)  # warms up
-        full = bench.load(port)
-        calm = bench.load(port, MANY, 0.7 * full["per_second"])
-        held = megabytes(process)
-        over = bench.load(port, MANY, 2 * full["per_second"], 60 * minutes)
-        grown = megabytes(process) - held
-        difference = bench.difference(port)
-    inside = (before + bench.in_process()) / 2
-    for name, found in (("saturated", full), ("at 70 %", calm), ("at 200 %", over)):
-        print(f"{name:12}{json.dumps(found)}")
+def _ratios(rounds: Sequence[Round], first: tuple[str, str], second: tuple[str, str]) -> float | None:
+    """Return the median over rounds of what a turn's client saw over what another's did."""
+    pairs = [(turn[first[0]].seen[first[1]], turn[second[0]].seen[second[1]]) for turn in rounds]
+    return _median([one / other if one and other else None for one, other in pairs])
+
+
+def _cpu(rounds: Sequence[Round]) -> dict[str, list[float]]:
+    """Return each side's milliseconds of the processor for a request, by process, the largest first."""
+    found = {}
+    for name in ("in_process", "saturated", "litserve"):
+        slices = [turn[name] for turn in rounds if name in turn]
+        pids = {pid for each in slices for pid in each.cpu}
+        spent = [_median([each.cpu.get(pid, 0.0) for each in slices], 2) or 0.0 for pid in pids]
+        found[name] = sorted((each for each in spent if each), reverse=True)
+    return found
+
+
+def figures_of(rounds: Sequence[Round]) -> dict[str, Any]:
+    """Return the figures of all rounds."""
+    lit = [turn for turn in rounds if "litserve" in turn]
+    refused = [turn["at_200"].seen["statuses"].get("429", 0) for turn in rounds]
+    asked = [sum(turn["at_200"].seen["statuses"].values()) for turn in rounds]
     return {
-        "http_over_inprocess": round(full["per_second"] / inside, 3),
-        "p99_over_p50_at_70": _over(calm["p99"], calm["p50"]),
-        "overload_p99_over_p50": _over(over["p99"], over["p50"]),
-        "max_difference_alone_vs_batched": difference,
-        "in_process_per_second": round(inside, 1),
-        "http_per_second": round(full["per_second"], 1),
-        "overload_p50_over_p50_at_70": _over(over["p50"], calm["p50"]),
-        "overload_statuses": over["statuses"],
-        "overload_lost": over["lost"],
-        "overload_grown_mb": round(grown, 1),
-        "resident_mb": round(held),
+        "http_over_inprocess": _median([_over(turn["saturated"], turn["in_process"]) for turn in rounds]),
+        "p99_over_p50_at_70": _ratios(rounds, ("at_70", "p99"), ("at_70", "p50")),
+        "overload_p99_over_p50": _ratios(rounds, ("at_200", "p99"), ("at_200", "p50")),
+        "litserve_speedup": _median([_over(turn["saturated"], turn["litserve"]) for turn in lit]),
+        "in_process_per_second": _median([turn["in_process"].per_second for turn in rounds], 1),
+        "http_per_second": _median([turn["saturated"].per_second for turn in rounds], 1),
+        "milliseconds_at_70": [_median([_ms(turn["at_70"], share) for turn in rounds], 1) for share in ("p50", "p99")],
+        "milliseconds_at_200": [
+            _median([_ms(turn["at_200"], share) for turn in rounds], 1) for share in ("p50", "p99")
+        ],
+        "overload_offered_over_saturated": _ratios(rounds, ("at_200", "offered"), ("saturated", "per_second")),
+        "overload_answered_over_saturated": _ratios(rounds, ("at_200", "per_second"), ("saturated", "per_second")),
+        "overload_refused": _median([some / all_ if all_ else None for some, all_ in zip(refused, asked, strict=True)]),
+        "overload_lost": sum(turn["at_200"].seen["lost"] for turn in rounds),
+        "overload_refused_without_retry_after": sum(turn["at_200"].seen["untold"] for turn in rounds),
+        "cpu_ms": _cpu(rounds),
     }
+
+
+def _ms(found: Slice, share: str) -> float | None:
+    value = found.seen[share]
+    return 1000 * value if value else None
 
 
 def main() -> None:
     """Measure and print."""
     more = (
         ("--pack", {"default": "base", "help": "a shipped pack or a folder"}),
-        ("--seconds", {"type": float, "default": 10.0, "help": "of each measurement"}),
-        ("--minutes", {"type": float, "default": 0.0, "help": "hold 200 %% for so long"}),
+        ("--seconds", {"type": float, "default": 4.0, "help": "of each turn"}),
+        ("--minutes", {"type": float, "default": 0.5, "help": "hold 200 %% for so long, and look at memory"}),
         ("--without", {"nargs": "*", "default": [], "choices": ["models", "litserve"], "help": "leave rivals out"}),
     )
     options = options_of(__doc__, *more)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(options.pack, options.threads, 3.0 if options.quick else options.seconds, Path(folder))
-        figures = umbel_figures(bench, options.minutes)
-        for name, connections in (("models", 8), ("litserve", CONNECTIONS)):
-            rival = None if name in options.without else bench.rival(name, connections)
-            figure = "models_server_speedup" if name == "models" else f"{name}_speedup"
-            figures[figure] = _over(figures["http_per_second"], rival)
+    minutes = min(options.minutes, 0.05) if options.quick else options.minutes
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        bench = Bench(options.pack, options.threads, 1.0 if options.quick else options.seconds, Path(folder))
+        served = bench.umbel(stack)
+        with ExitStack() as others:
+            inside = InProcess(bench.pack, bench.threads, bench.messages)
+            others.callback(inside.close)
+            lit = None if "litserve" in options.without else bench.rival(others, "litserve")
+            figures = figures_of(bench.rounds(options.rounds, inside, served, lit))
+        figures["max_difference_alone_vs_batched"] = bench.difference(served.port)
+        if minutes:
+            figures["held_at_200"] = bench.held(served, 2 * figures["http_per_second"], minutes)
+        figures["models_server_speedup"] = None if "models" in options.without else bench.models_speedup(served)
     finish(figures | {"machine": machine()}, options.write)
 
 

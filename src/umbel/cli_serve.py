@@ -66,7 +66,7 @@ Queue = Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Tokens that m
 WriteQueue = Annotated[
     int, typer.Option(min=1, metavar="TOKENS", help="The same of what is written: tokens to read and to write.")
 ]
-MaxWait = Annotated[float, typer.Option(min=0, metavar="S", help="How long what waits may take, at the pace of late.")]
+MaxWait = Annotated[float, typer.Option(min=0, metavar="S", help="How long a request may wait for those before it.")]
 Budget = Annotated[
     float, typer.Option(min=0, metavar="MS", help="A text that waited longer goes first, whatever its length.")
 ]
@@ -106,7 +106,7 @@ def serve(
     allow_host: AllowHost = None,
     queue: Queue = 64 * 1024,
     write_queue: WriteQueue = 16 * 1024,
-    max_wait: MaxWait = 2.0,
+    max_wait: MaxWait = 0.5,
     budget: Budget = 50.0,
     max_body: MaxBody = 4096,
     timeout: Timeout = 60.0,

@@ -5,8 +5,8 @@ Knows nothing of HTTP, texts or models: a job has a group, a length and its work
 - **Batching.** While all lanes work, jobs gather, and the next batch is taken from them: nothing waits for company
   when a lane is free. Jobs of the length with most work waiting go first, filled up with neighbouring lengths. A job
   that has waited longer than the latency budget heads the next batch, whatever its length.
-- **Admission** is by work (tokens, for a text), all jobs of one call or none. What does not fit is told at once when to
-  come again, from the pace of late.
+- **Admission** is by work (tokens, for a text), all jobs of one call or none, and by time: who would wait too long behind
+  those who wait already, at the pace of late, is told at once when to come again.
 - **Order.** Jobs of one origin (a connection) are answered in the order they came in, whichever batch they ran in.
 - **Abandoned** jobs, whose caller was cancelled, leave the queue and free their work.
 """
@@ -33,15 +33,15 @@ LONGEST_RETRY = 60.0  # seconds
 class Limits:
     """How much is waited for, and how batches are cut.
 
-    `queue_work` is the work that may wait, and `queue_seconds` how long it may take at the pace of late; `request_work`
-    is that of one call; `batch_work` ends a batch; a job that waited `budget` seconds heads the next one; `first_pace`
-    is the work a second that is expected before anything was measured.
+    `queue_work` is the work that may wait, and `queue_seconds` how long a call may wait for what came before it, at the
+    pace of late, ten budgets; `request_work` is that of one call; `batch_work` ends a batch; a job that waited `budget`
+    seconds heads the next one; `first_pace` is the work a second that is expected before anything was measured.
     """
 
     queue_work: int = 64 * 1024
-    queue_seconds: float = 2.0
+    queue_seconds: float = 0.5
     request_work: int = 256 * 1024
-    batch_work: int = 1024
+    batch_work: int = 512
     budget: float = 0.05
     first_pace: float = FIRST_PACE
 
@@ -185,8 +185,9 @@ class Scheduler:
             self._watcher.rejected("large")
             found = f"the request is about {work} tokens of work, expected at most {self.limits.request_work}"
             raise TooLargeError(found, "split it")
-        most = min(self.limits.queue_work, self.limits.queue_seconds * self._pace)
-        if self._work and self._work + work > most:
+        ahead = self._work - (self.lanes - self.running) * self.limits.batch_work  # the rest is begun at once
+        full = self._work + work > self.limits.queue_work or ahead > self.limits.queue_seconds * self._pace
+        if self._work and full:
             self._watcher.rejected("full")
             wait = min(max(math.ceil(self._work / self._pace), 1), LONGEST_RETRY)
             raise BusyError("the queue is full", f"try again in {wait:.0f} s", wait)
@@ -264,13 +265,18 @@ class Scheduler:
         except Exception as error:
             outcomes = [error] * len(batch)
         if not batch[0].job.alone:
-            pace = self.lanes * work / max(time.monotonic() - began, 1e-6)
-            self._pace += PACE_SHARE * (pace - self._pace)
+            self._learn_pace(work, time.monotonic() - began)
         for entry, outcome in zip(batch, outcomes, strict=True):
             self._settle(entry, outcome)
         self._tasks.discard(asyncio.current_task())
         self._wake()
         self._rest()
+
+    def _learn_pace(self, work: int, seconds: float) -> None:
+        """Learn from a batch how much is done in a second; one that is not full says only how much at least."""
+        pace = self.lanes * work / max(seconds, 1e-6)
+        if pace > self._pace or 2 * work >= self.limits.batch_work:
+            self._pace += PACE_SHARE * (pace - self._pace)
 
     def _rest(self) -> None:
         if not self._waiting and not self._tasks:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
+import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +23,8 @@ from tiny_pack import write_tiny_backbone, write_tiny_pack
 LONG = "good to Paris " * 1500
 IDLE = 10_000
 BODY_SECONDS = 3.0
+SAME = 1e-5
+TINY_DISK = 16 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,15 @@ def opened(live: Live) -> Iterator[socket.socket]:
 def request(body: bytes, length: int | None = None) -> bytes:
     head = "POST /v1/analyze HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: "
     return f"{head}{len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+def numbers(value: object) -> list[float]:
+    """Return all numbers in JSON, in the order of their names."""
+    if isinstance(value, dict):
+        return [number for name in sorted(value) for number in numbers(value[name])]
+    if isinstance(value, list):
+        return [number for each in value for number in numbers(each)]
+    return [float(value)] if isinstance(value, int | float) else []
 
 
 def is_answered(live: Live) -> bool:
@@ -103,6 +118,62 @@ def test_what_is_no_request_harms_nothing(live: Live, sent: bytes) -> None:
         connection.sendall(sent)
         assert is_answered(live)
     assert is_answered(live)
+
+
+def test_an_answer_is_the_same_alone_and_among_63_others(live: Live) -> None:
+    texts = [f"good {'to Paris ' * (number % 9)}{'bad ' * (number % 4)}{number}" for number in range(64)]
+    tasks = ["sentiment", "topics", "urgency", "entities", "vector"]
+    together = live.post("/v1/analyze", {"texts": texts, "tasks": tasks}).json()["results"]
+    for text, among in list(zip(texts, together, strict=True))[::7]:
+        (alone,) = live.post("/v1/analyze", {"texts": [text], "tasks": tasks}).json()["results"]
+        assert len(numbers(alone)) > 32  # those of a vector, and more
+        assert numbers(alone) == pytest.approx(numbers(among), abs=SAME)
+
+
+def test_requests_of_one_connection_are_answered_in_their_order(live: Live) -> None:
+    """All are sent before the first is answered; long ones come before short ones."""
+    bodies = [json.dumps({"texts": ["good " * (400 - 30 * number)]}).encode() for number in range(12)]
+    with opened(live) as connection:
+        sent = (
+            request(body).replace(b"\r\n", f"\r\nx-request-id: r{number}\r\n".encode(), 1)
+            for number, body in enumerate(bodies)
+        )
+        connection.sendall(b"".join(sent))
+        received, seen = b"", []
+        while len(seen) < len(bodies):
+            received += connection.recv(65536)
+            seen = [line.partition(b": ")[2] for line in received.split(b"\r\n") if line.startswith(b"x-request-id")]
+    assert seen == [f"r{number}".encode() for number in range(len(bodies))]
+    assert received.count(b"HTTP/1.1 200") >= len(bodies) - 1  # the last one's head may be all that has come
+    assert received.startswith(b"HTTP/1.1 200")
+
+
+def test_a_worker_killed_in_the_middle_of_requests_fails_none(folder: Path) -> None:
+    """One of two workers stops and holds what it was given; the other answers the rest, and those once it is killed."""
+    with live_server(folder, "tiny", "--threads", "1", "--workers", "2", "--max-wait", "1000") as found:
+        first, second = found.workers()
+        os.kill(first, signal.SIGSTOP)
+        statuses: list[int] = []
+        threads = [
+            threading.Thread(
+                target=lambda number=number: statuses.append(
+                    found.post("/v1/analyze", {"texts": [f"good {number}"]}).status_code
+                )
+            )
+            for number in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.05)  # a batch each, so that every lane has some
+        wait_for(lambda: metric(found, "umbel_batches_running") == 2 and metric(found, "umbel_queue_jobs") == 0)
+        assert 0 < statuses.count(200) < len(threads)  # two lanes hold what the stopped one was given
+        os.kill(first, signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+        assert statuses == [200] * len(threads)
+        wait_for(lambda: metric(found, "umbel_worker_restarts") == 1)
+        assert second in found.workers()
+        assert first not in found.workers()
 
 
 BOMBS = {
@@ -162,6 +233,36 @@ def test_a_full_disk_for_the_cache_leaves_the_pack_in_memory(folder: Path, tmp_p
         assert response.json()["error"]["message"]
         assert is_answered(found)
         assert found.get("/v1/tasks").json()["pack"] == "tiny"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system in memory with room for next to nothing."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={TINY_DISK}", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here; a limit to the size of files stands for it above")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_cache_on_a_disk_that_is_full_costs_no_answer(folder: Path, tmp_path: Path, small_disk: Path) -> None:
+    packs = [f"tiny={folder / 'tiny'}", "--threads", "1", "--workers", "1"]
+    with live_server(tmp_path, *packs, environment={"UMBEL_CACHE": str(small_disk)}) as found:
+        assert is_answered(found)
+        (small_disk / "rest").write_bytes(b"a" * shutil.disk_usage(small_disk).free)
+        assert shutil.disk_usage(small_disk).free == 0
+        assert is_answered(found)
+        response = found.send("PUT", "/v1/packs/again", json={"source": str(folder / "tiny")})
+        assert response.status_code == 200, response.text
+        answer = found.post("/v1/analyze", {"texts": ["good"], "tasks": ["sentiment"], "pack": "again"})
+        assert answer.status_code == 200
+        os.kill(found.workers()[0], signal.SIGKILL)  # the next one finds no cache either
+        wait_for(lambda: metric(found, "umbel_worker_restarts") == 1)
+        assert is_answered(found)
 
 
 def test_a_full_queue_refuses_and_those_taken_are_answered(folder: Path) -> None:

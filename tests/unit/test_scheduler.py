@@ -137,21 +137,46 @@ def test_a_full_queue_says_when_to_come_again_and_takes_all_of_a_call_or_none() 
     asyncio.run(main())
 
 
-def test_the_queue_is_bounded_in_seconds_too_at_the_pace_of_late() -> None:
+def test_the_wait_is_bounded_too_at_the_pace_of_late() -> None:
+    """A call is refused for what waits before it, not for what it brings."""
+
     async def main() -> None:
         lane = Lane()
         scheduler = Scheduler(lane, Limits(queue_work=10_000, queue_seconds=2))
         scheduler._pace = 10.0  # of work a second
         first = await occupied(lane, scheduler)
-        second = asyncio.ensure_future(scheduler.submit([job("second", work=15)]))
+        rest = [asyncio.ensure_future(scheduler.submit([job(n, work=15)])) for n in range(2)]
         await turns()
         with pytest.raises(BusyError) as raised:
-            await scheduler.submit([job("third", work=6)])
-        assert raised.value.retry_after == 2
+            await scheduler.submit([job("fourth", work=1)])
+        assert raised.value.retry_after == 3
         lane.gate.set()
-        await asyncio.gather(first, second)
+        await asyncio.gather(first, *rest)
 
     asyncio.run(main())
+
+
+def test_what_free_lanes_begin_at_once_counts_as_no_wait() -> None:
+    """Calls that come together find all lanes free: they are taken, however slow the pace seems."""
+
+    async def main() -> None:
+        lane = Lane(opened=True)
+        scheduler = Scheduler(lane, Limits(batch_work=64, queue_seconds=0), lanes=2)
+        found = await asyncio.gather(*(scheduler.submit([job(n)]) for n in range(40)), return_exceptions=True)
+        assert [isinstance(each, BusyError) for each in found] == [False] * 17 + [True] * 23  # 16 fill both lanes
+
+    asyncio.run(main())
+
+
+def test_a_batch_that_is_not_full_slows_no_pace() -> None:
+    scheduler = Scheduler(Lane(), Limits(batch_work=100))
+    scheduler._pace = 1000.0
+    scheduler._learn_pace(10, 1.0)
+    assert scheduler._pace == 1000.0
+    scheduler._learn_pace(10, 0.001)
+    assert scheduler._pace == pytest.approx(2800)
+    scheduler._learn_pace(80, 0.1)
+    assert scheduler._pace == pytest.approx(2400)
 
 
 def test_one_large_call_is_taken_by_an_empty_queue_but_none_beyond_the_bound() -> None:
