@@ -215,14 +215,14 @@ def conversation(backbone: str, timed: Stopwatch, threads: int, turns: int, cont
         seconds.append(timed(lambda: model.write(messages, Limits(max_tokens=12, seconds=600))))
         messages.append(Message("assistant", timed.result.text))
         if turn == turns // 5:
-            before = process.memory_info().rss
+            before = process.memory_full_info().uss
     early, late = statistics.median(seconds[2:8]), statistics.median(seconds[-6:])
     model.close()
     return {
         "turn_50_over_turn_5": late / early,
         "longest_turn_over_median": max(seconds) / statistics.median(seconds),
         "left_out_turns": timed.result.dropped_turns,
-        "grown_mb": (process.memory_info().rss - before) / 2**20,
+        "grown_mb": (process.memory_full_info().uss - before) / 2**20,
     }
 
 

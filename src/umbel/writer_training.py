@@ -66,7 +66,10 @@ def train_writers(
 
 def _made_of(writing: Writing, rows: Path) -> str:
     """Return what an adapter depends on."""
-    decoder = entry_of(writing.decoder).sha256 if writing.decoder in CATALOGUE else sha256_of(Path(writing.decoder))
+    path = Path(writing.decoder)
+    decoder = writing.decoder  # of one that is nowhere `tune` tells
+    if writing.decoder in CATALOGUE or path.is_file():
+        decoder = entry_of(writing.decoder).sha256 if writing.decoder in CATALOGUE else sha256_of(path)
     asked = json.dumps([writing.task, writing.instruction], sort_keys=True, ensure_ascii=False)
     return json.dumps(
         {"rows": sha256_of(rows), "decoder": decoder, "asked": hashlib.sha256(asked.encode()).hexdigest()}
