@@ -157,6 +157,7 @@ def rows_of(questions: Mapping[str, Sequence[Asked]]) -> list[Row]:
 def language(row: Row) -> str:
     """Return the language of a row's questions, which is that of its set."""
     question = row[1][0][1].question
+    assert isinstance(question, Choice | Predicate)
     return language_of(question.statement if isinstance(question, Predicate) else question.instruction)
 
 

@@ -20,7 +20,7 @@ from umbel.decoding.load import load_decoder
 from umbel.decoding.scores import chosen
 
 sys.path.append(str(Path(__file__).parents[2] / "bench"))
-from _decoder_graph import GraphDecoder
+from _decoder_graph import GraphDecoder  # type: ignore[import-not-found]
 
 NOTHING = np.zeros(0, np.float32)
 
