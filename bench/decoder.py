@@ -1,19 +1,23 @@
 """What do branches of a decoder cost, and how fast does it write, against llama.cpp's own server and OpenVINO GenAI?
 
-    python bench/decoder.py [--backbone smollm2-135m-instruct] [--threads 2] [--rounds 5] [--quick] [--rivals]
+    python bench/decoder.py [--backbone smollm2-135m-instruct] [--threads 2] [--rounds 5] [--quick] [--rivals] [--cpu]
 
 Theory: eight branches of 8 tokens on a prefix of 512 read 512 + 64 tokens; eight prompts 8 x 520. The quotient, 7.2,
 is what sharing can give; a pass of few tokens is slower a token than one of many, which takes some of it. Writing reads
 all weights once a token, so that no loop around the same kernels can be faster than llama.cpp's own.
 
-All sides run the same weights with the same threads, in turn; medians of the rounds.
+All sides run the same weights with the same threads, in turn within each round; figures are medians of the rounds'
+ratios. With `--cpu` the clock is that of the processor, which other programs change little: for one thread on a busy
+machine. Of one thread a second of both clocks is the same.
 
 `k8_speedup`: eight prompts of 512 + 8 tokens over a prefix and eight branches, in the same engine.
 `generation_over_llamacpp`: Umbel's tokens a second over those of llama.cpp's server, one text of `tokens`.
 `second_adapter_over_first`: a branch under a second adapter over the first one's with its prefix.
 `max_logit_difference`: of any branch's next-token logits, beside seven others and alone.
 `first_token_analysed_over_fresh`: time to a reply's first token for a message that was asked about, over a new one.
-`turn_50_over_turn_5`: seconds of a turn around the 50th of a conversation, over one around the 5th; `grown_mb`: memory.
+`turn_50_over_turn_5`: seconds of a turn around the 50th of a conversation, over one around the 5th; `grown_mb`: memory
+from a fifth of the turns on. The context is made small, so that old turns have to be left out: `left_out_turns` by the
+last turn, and `longest_turn_over_median` is what the turn costs that reads anew what is left.
 With `--rivals` OpenVINO GenAI, where it can read the file, reads and writes the same: `genai_generation_over_umbel`.
 """
 
@@ -24,7 +28,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +41,44 @@ from umbel.decoding.base import Limits, Message
 from umbel.decoding.engine import LlamaCpp
 from umbel.decoding.load import load_decoder
 from umbel.decoding.model import DecoderModel
+from umbel.decoding.prompts import prompt
 from umbel.questions import Choice, Option
 
 PREFIX, BRANCH, BRANCHES = 512, 8, 8
 WORDS = "The customer says that the parcel for order 732201 did not come, and asks when it will be there. "
+STORY = "Tell a long story about a lighthouse keeper."
 
 
-def median(rounds: int, run: Callable[[], float]) -> float:
-    return statistics.median(run() for _ in range(rounds))
+Clock = Callable[[], float]
 
 
-def timed(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+class Stopwatch:
+    """Times what is run, by a clock; `result` is what the last one gave."""
+
+    result: Any = None
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def __call__(self, run: Callable[[], Any]) -> float:
+        """Return the seconds that a function takes."""
+        began = self._clock()
+        self.result = run()
+        return self._clock() - began
+
+
+def in_turn(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
+    """Return the figures of each function, all run in turn in every round."""
+    found: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for place, run in enumerate(runs):
+            found[place].append(run())
+    return found
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Return the median of the rounds' ratios."""
+    return statistics.median(one / other for one, other in zip(over, under, strict=True))
 
 
 def read_branches(decoder: LlamaCpp, prefix: list[int], rows: list[list[int]]) -> np.ndarray:
@@ -60,7 +88,7 @@ def read_branches(decoder: LlamaCpp, prefix: list[int], rows: list[list[int]]) -
     return logits
 
 
-def sharing(decoder: LlamaCpp, rounds: int, length: int) -> dict[str, float]:
+def sharing(decoder: LlamaCpp, timed: Stopwatch, rounds: int, length: int) -> dict[str, float]:
     """Time eight branches and eight prompts, and compare their logits with each branch alone."""
     prefix = decoder.tokens(WORDS * 40)[:length]
     rows = [decoder.tokens(f" {number}? " + WORDS)[:BRANCH] for number in range(BRANCHES)]
@@ -76,16 +104,20 @@ def sharing(decoder: LlamaCpp, rounds: int, length: int) -> dict[str, float]:
             total += timed(lambda row=row: decoder.keep([*prefix, *row]))
         return total
 
-    shared, naive = median(rounds, together), median(rounds, apart)
+    together()  # warms up
+    shared, naive = in_turn(rounds, together, apart)
     beside = read_branches(decoder, prefix, rows)
     difference = max(
         float(np.abs(read_branches(decoder, prefix, [row])[0] - beside[at]).max()) for at, row in enumerate(rows)
     )
-    return {"k8_speedup": naive / shared, "max_logit_difference": difference, "seconds_shared": shared}
+    seconds = statistics.median(shared)
+    return {"k8_speedup": ratio(naive, shared), "max_logit_difference": difference, "seconds_shared": seconds}
 
 
-def speeds(model: DecoderModel, path: Path, threads: int, rounds: int, tokens: int) -> dict[str, float]:
-    """Return tokens a second of Umbel and of llama.cpp's server, in turn."""
+def speeds(
+    model: DecoderModel, path: Path, timed: Stopwatch, threads: int, rounds: int, tokens: int
+) -> dict[str, float]:
+    """Return tokens a second of Umbel and of llama.cpp's server, in turn: those of a text without its first token's."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -93,17 +125,32 @@ def speeds(model: DecoderModel, path: Path, threads: int, rounds: int, tokens: i
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.verbosity = -1
     server = xllamacpp.Server(parameters)
-    prompt = "Tell a long story about a lighthouse keeper."
-    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens, "temperature": 0}
-    ours, theirs = [], []
-    for _ in range(rounds):
-        written = model.write(prompt, Limits(max_tokens=tokens, seconds=600))
-        ours.append((written.tokens - 1) / (written.seconds - written.first_seconds))
-        theirs.append(server.handle_chat_completions(body)["timings"]["predicted_per_second"])
-    return {"umbel": statistics.median(ours), "llamacpp": statistics.median(theirs)}
+    body = {"messages": [{"role": "user", "content": STORY}], "temperature": 0, "ignore_eos": True}
+
+    def of(write: Callable[[int], int]) -> Callable[[], float]:
+        def speed() -> float:
+            first = timed(lambda: write(1))
+            whole = timed(lambda: write(tokens))
+            return float(timed.result - 1) / (whole - first)
+
+        return speed
+
+    def ours(count: int) -> int:
+        return model.write(STORY, Limits(max_tokens=count, seconds=600)).tokens
+
+    def theirs(count: int) -> int:
+        return int(server.handle_chat_completions(body | {"max_tokens": count})["usage"]["completion_tokens"])
+
+    ours(tokens), theirs(tokens)  # both find the question read
+    umbel, llamacpp = in_turn(rounds, of(ours), of(theirs))
+    return {
+        "umbel": statistics.median(umbel),
+        "llamacpp": statistics.median(llamacpp),
+        "ratio": ratio(umbel, llamacpp),
+    }
 
 
-def adapters(decoder: LlamaCpp, path: Path, rounds: int, length: int) -> float:
+def adapters(decoder: LlamaCpp, path: Path, timed: Stopwatch, rounds: int, length: int) -> float:
     """Return the time of a branch under a second adapter over that of the first with its prefix."""
     import torch
 
@@ -142,39 +189,41 @@ def adapters(decoder: LlamaCpp, path: Path, rounds: int, length: int) -> float:
     return statistics.median(ratios)
 
 
-def first_tokens(model: DecoderModel, rounds: int) -> float:
+def first_tokens(model: DecoderModel, timed: Stopwatch, rounds: int) -> float:
     """Return the time to the first token for a message that was asked about, over that for a new one."""
     question = Choice("Which team?", (Option("billing"), Option("shipping")))
-    limits = Limits(max_tokens=2, seconds=600)
+    limits = Limits(max_tokens=1, seconds=600)
 
     def first(number: int, analysed: bool) -> float:
-        from umbel.decoding.prompts import prompt
-
         text = f"Case {number}. {WORDS * 8}".strip()
         model.engine.forget()
         if analysed:
             model.ask(text, [question])
         messages = [Message("system", prompt("ask-system", "en")), Message("user", text, prompt("reply", "en"))]
-        return model.write(messages, limits).first_seconds
+        return timed(lambda: model.write(messages, limits))
 
-    return median(rounds, lambda: first(1, True)) / median(rounds, lambda: first(2, False))
+    return ratio(*in_turn(rounds, lambda: first(1, True), lambda: first(2, False)))
 
 
-def conversation(model: DecoderModel, turns: int) -> dict[str, float]:
-    """Hold a conversation and return how its cost and the memory it takes grow."""
+def conversation(backbone: str, timed: Stopwatch, threads: int, turns: int, context: int) -> dict[str, float]:
+    """Hold a conversation that outgrows its context, and return how its cost and the memory it takes grow."""
+    model = DecoderModel(load_decoder(backbone, threads, context))
     messages: list[Message] = []
-    seconds, process = [], psutil.Process()
-    model.engine.forget()
+    seconds, process, before = [], psutil.Process(), 0
     for turn in range(turns):
         messages.append(Message("user", f"Question {turn}: and what then? {WORDS}"))
-        began = time.perf_counter()
-        written = model.write(messages, Limits(max_tokens=12, seconds=600))
-        seconds.append(time.perf_counter() - began)
-        messages.append(Message("assistant", written.text))
+        seconds.append(timed(lambda: model.write(messages, Limits(max_tokens=12, seconds=600))))
+        messages.append(Message("assistant", timed.result.text))
         if turn == turns // 5:
-            before = process.memory_info().rss
+            before = process.memory_full_info().uss
     early, late = statistics.median(seconds[2:8]), statistics.median(seconds[-6:])
-    return {"turn_50_over_turn_5": late / early, "grown_mb": (process.memory_info().rss - before) / 2**20}
+    model.close()
+    return {
+        "turn_50_over_turn_5": late / early,
+        "longest_turn_over_median": max(seconds) / statistics.median(seconds),
+        "left_out_turns": timed.result.dropped_turns,
+        "grown_mb": (process.memory_full_info().uss - before) / 2**20,
+    }
 
 
 def genai(path: Path, threads: int, rounds: int, tokens: int) -> float:
@@ -188,8 +237,7 @@ def genai(path: Path, threads: int, rounds: int, tokens: int) -> float:
         return 0.0
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens, config.ignore_eos, config.do_sample = tokens, True, False
-    prompt = "Tell a long story about a lighthouse keeper."
-    runs = (pipeline.generate([prompt], config).perf_metrics.get_tpot().mean for _ in range(rounds))
+    runs = (pipeline.generate([STORY], config).perf_metrics.get_tpot().mean for _ in range(rounds))
     return 1000 / statistics.median(runs)
 
 
@@ -200,21 +248,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one round, short: to see that it runs")
     parser.add_argument("--rivals", action="store_true", help="OpenVINO GenAI, too")
+    parser.add_argument("--cpu", action="store_true", help="seconds of the processor: for one thread, busy machines")
     options = parser.parse_args()
-    rounds, tokens, length, turns = (1, 8, 96, 10) if options.quick else (options.rounds, 128, PREFIX, 50)
+    if options.cpu and options.threads != 1:
+        parser.error("--cpu adds up the seconds of all threads; give it --threads 1")
+    rounds, tokens, length, turns, context = (
+        (1, 8, 96, 10, 256) if options.quick else (options.rounds, 128, PREFIX, 50, 1024)
+    )
     path = pull(options.backbone) if options.backbone in CATALOGUE else Path(options.backbone)
+    timed = Stopwatch(time.process_time if options.cpu else time.perf_counter)
     decoder = load_decoder(options.backbone, options.threads)
     model = DecoderModel(decoder)
-    found: dict[str, Any] = sharing(decoder, rounds, length)
+    found: dict[str, Any] = sharing(decoder, timed, rounds, length)
     print(found, flush=True)
-    speed = speeds(model, path, options.threads, rounds, tokens)
-    found["generation_over_llamacpp"] = speed["umbel"] / speed["llamacpp"]
+    speed = speeds(model, path, timed, options.threads, rounds, tokens)
+    found["generation_over_llamacpp"] = speed["ratio"]
     found["umbel_tokens_per_second"] = speed["umbel"]
     print(speed, flush=True)
-    found["second_adapter_over_first"] = adapters(decoder, path, rounds, length)
-    found["first_token_analysed_over_fresh"] = first_tokens(model, rounds)
+    found["second_adapter_over_first"] = adapters(decoder, path, timed, rounds, length)
+    found["first_token_analysed_over_fresh"] = first_tokens(model, timed, rounds)
     print(found, flush=True)
-    found |= conversation(model, turns)
+    model.close()
+    found |= conversation(options.backbone, timed, options.threads, turns, context)
     if options.rivals:
         found["genai_generation_over_umbel"] = genai(path, options.threads, rounds, tokens) / speed["umbel"]
     rounded = {name: round(value, 3) for name, value in found.items()}

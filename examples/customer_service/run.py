@@ -1,9 +1,10 @@
 """Customer service: one reading of each message, its analysis, an answer from a small help centre, one reply.
 
-    python examples/customer_service/run.py [MESSAGE ...]
+    python examples/customer_service/run.py [--written] [MESSAGE ...]
 
 Without messages it takes those of messages.txt. The flow is in flow.yaml, the help centre in help.jsonl; its index is
-made beside them the first time, and brought up to date when the help centre has changed.
+made beside them the first time, and brought up to date when the help centre has changed. With --written a decoder puts
+the passage that was found into words (written.yaml).
 """
 
 from __future__ import annotations
@@ -30,17 +31,18 @@ def help_centre(model: Model) -> Index:
     return index
 
 
-def load() -> Flow:
-    """Load the flow with its help centre."""
+def load(name: str = "flow.yaml") -> Flow:
+    """Load a flow with its help centre."""
     model = ready_model("base")
-    return Flow.load(HERE / "flow.yaml", model, {"help.index": help_centre(model)})
+    return Flow.load(HERE / name, model, {"help.index": help_centre(model)})
 
 
 def show(result: FlowResult) -> None:
     """Print a message, what was found out, which steps ran, and the reply."""
     print(f"> {result.text}")
-    found = {name: one_line(result[name]).rpartition(" ")[0] for name in SHOWN[:2]}
-    print(f"  {found['service-category']}, {found['sentiment']}; {_urgency(result)}; {one_line(result[SHOWN[3]])}")
+    if all(name in result for name in SHOWN):
+        found = {name: one_line(result[name]).rpartition(" ")[0] for name in SHOWN[:2]}
+        print(f"  {found['service-category']}, {found['sentiment']}; {_urgency(result)}; {one_line(result[SHOWN[3]])}")
     print(f"  ran: {', '.join(step.name for step in result.steps if step.state == 'ran')}")
     print(f"  {result.reply}\n")
 
@@ -51,8 +53,9 @@ def _urgency(result: FlowResult) -> str:
 
 def main() -> None:
     """Take the messages through the flow."""
-    texts = sys.argv[1:] or (HERE / "messages.txt").read_text("utf-8").splitlines()
-    flow = load()
+    written, texts = sys.argv[1:2] == ["--written"], sys.argv[1:]
+    texts = texts[written:] or (HERE / "messages.txt").read_text("utf-8").splitlines()
+    flow = load("written.yaml" if written else "flow.yaml")
     for text in texts:
         show(flow(text))
 

@@ -273,8 +273,12 @@ def figures(asked: Sequence[Asked], answers: Sequence[decide.Answer]) -> dict[st
         wanted = [_spans(each) for each in asked]
         given = [{(s.label, s.start, s.end) for s in found} for found in answers if isinstance(found, SpansPrediction)]
         return {"rows": len(asked), **_rounded(metrics.micro(wanted, given))}
-    golds = [_gold(each) for each in asked]
-    said, confidence = zip(*(_said(answer) for answer in answers), strict=True)
+    said, confidence = zip(*(says(answer) for answer in answers), strict=True)
+    return {"rows": len(asked), **label_figures([gold_of(each) for each in asked], said, confidence)}
+
+
+def label_figures(golds: Sequence[str], said: Sequence[str], confidence: Sequence[float]) -> dict[str, float]:
+    """Return accuracy, macro-F1 and the calibration error of labels that were said with some confidence."""
     labels = sorted({*golds, *said})
     values = {
         "accuracy": metrics.accuracy(golds, said),
@@ -282,7 +286,7 @@ def figures(asked: Sequence[Asked], answers: Sequence[decide.Answer]) -> dict[st
     }
     right = np.array([gold == found for gold, found in zip(golds, said, strict=True)])
     error = metrics.calibration_error(np.array(confidence), right)
-    return {"rows": len(asked), **_rounded(values), "ece": round(error, 3)}
+    return {**_rounded(values), "ece": round(error, 3)}
 
 
 def _spans(asked: Asked) -> set[tuple[str, int, int]]:
@@ -290,11 +294,12 @@ def _spans(asked: Asked) -> set[tuple[str, int, int]]:
     return {(asked.question.types[kind].name, start, end) for kind, start, end in asked.gold}
 
 
-def _gold(asked: Asked) -> str:
+def gold_of(asked: Asked) -> str:
+    """Return the right answer of a choice or a predicate in words."""
     return asked.question.options[asked.gold].name if isinstance(asked.question, Choice) else str(asked.gold)
 
 
-def _said(answer: decide.Answer) -> tuple[str, float]:
+def says(answer: decide.Answer) -> tuple[str, float]:
     """Return what an answer says and how sure it is; an answer that is withheld says nothing, and is wrong."""
     match answer:
         case LabelPrediction(label=label, probability=probability):

@@ -108,13 +108,15 @@ def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_js
     _close(model, as_json)
 
 
-def ask_decoder(backbone: str, texts: Iterable[str], questions: Sequence[Question], as_json: bool) -> None:
+def ask_decoder(
+    backbone: str, texts: Iterable[str], questions: Sequence[Question], as_json: bool, threads: int = 0
+) -> None:
     """Answer the questions for every text with a decoder, and end with what it cost."""
     from umbel import load_decoder
     from umbel.loading import fetched
 
     fetched(backbone)
-    decoder = load_decoder(backbone)
+    decoder = load_decoder(backbone, threads=threads)
     for text in texts:
         show(text, questions, decoder.ask(text, questions), as_json)
     cost = decoder.counters

@@ -45,6 +45,9 @@ def ask(
         ),
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Read every option closely, however many there are.")] = False,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, metavar="N", help="Threads that compute; 0: all processors.")
+    ] = 0,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Ask any number of questions of texts; each text is read once, and no answer depends on another question.
@@ -60,9 +63,9 @@ def ask(
     if not texts:
         raise InputError("found no text to ask about", 'umbel ask "the text" --predicate "a statement"')
     if backbone:
-        asking.ask_decoder(backbone, texts, questions, as_json)
+        asking.ask_decoder(backbone, texts, questions, as_json, threads)
     else:
-        asking.ask(ready_model(pack), texts, questions, as_json, exact)
+        asking.ask(ready_model(pack, threads), texts, questions, as_json, exact)
 
 
 @questions_app.command(

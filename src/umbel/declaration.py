@@ -77,6 +77,8 @@ def _task(place: Place, task: Mapping[str, Any], folder: Path) -> Iterator[Fault
     yield from _kind(place, task)
     yield from _labels(place, task)
     yield from _data(place, task, folder)
+    if isinstance(task.get("writing"), dict):
+        yield from _examples((*place, "writing"), task["writing"], folder)
 
 
 def _kind(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
@@ -125,6 +127,21 @@ def _labels(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
                     (*place, "data", number, "labels", old),
                     f"{label_text(new)!r} is not a label{suggest(label_text(new), known)}",
                 )
+
+
+def _examples(place: Place, writing: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    """Yield what keeps an adapter from being learnt from a writing task's examples."""
+    rows = writing.get("examples")
+    if not isinstance(rows, str) or not rows:
+        return
+    if is_hub(rows):
+        yield (*place, "examples"), f"found {rows!r}, expected a file beside the declaration"
+    else:
+        yield from _file((*place, "examples"), rows, folder)
+    if writing.get("adapter"):
+        yield (*place, "adapter"), "one is learnt from `examples`; leave out either"
+    if str(writing.get("decoder", "")).startswith(("http://", "https://")):
+        yield (*place, "decoder"), "a server elsewhere learns nothing; name a decoder, or leave out `examples`"
 
 
 def _data(place: Place, task: Mapping[str, Any], folder: Path) -> Iterator[Fault]:

@@ -203,9 +203,17 @@ def filled_in(texts: Texts, turn: Turn) -> TextAnswer | None:
 
 
 def write_text(name: str, body: Body, turn: Turn, seconds: float | None) -> Done:
-    """Write a text about the message with the decoder, checked by the pack; it stops when its time is up."""
-    from umbel.replies import Order
+    """Write a text about the message with a decoder, checked by the pack; it stops when its time is up.
 
+    With `of` it is written from what that search found, and from nothing else.
+    """
+    from umbel.replies import Order, Source
+
+    passages = turn.answers.get(body.of)
+    found = passages.passages if isinstance(passages, PassagesAnswer) else ()
+    if body.of and not found:
+        return Done({}, f"{body.of} found nothing")
+    sources = [Source(at, p.source, p.text, p.score, p.start, p.end, p.line) for at, p in enumerate(found, 1)]
     until, watch = time.monotonic() + seconds if seconds else math.inf, turn.watch
 
     def cancelled() -> bool:
@@ -215,7 +223,9 @@ def write_text(name: str, body: Body, turn: Turn, seconds: float | None) -> Done
         if watch:
             watch.said(name, sentences)
 
-    (written,) = turn.model.write(turn.encoding.text, body.settings, Order(cancelled=cancelled, told=told))
+    changes, wanted = dict(body.settings.changes), sources if body.of else None
+    order = Order(changes=changes, cancelled=cancelled, told=told, sources=wanted)
+    (written,) = turn.model.write(turn.encoding.text, body.settings.task, order)
     note = f"replaced by the task's own fallback: {', '.join(written.flags)}" if written.flags else ""
     return Done({name: TextAnswer(written.text, written.language)}, note)
 

@@ -205,12 +205,28 @@ def _under(key: str, language: str) -> str:
     return key if language == "*" else f"{key}.{language}"
 
 
+@dataclass(frozen=True)
+class Order:
+    """A text to write: by which task, and what changes of its settings, by their names."""
+
+    task: str
+    changes: Mapping[str, Any]
+
+
 def _write(name: str, section: Section, tasks: Tasks) -> Body:
     task = section.read("write", words, "")
     known = [*WRITING_TASKS, *(each for each, found in tasks.items() if found.kind == WRITING_KIND)]
     if task and task not in known:
         section.fault("write", f"{task!r} is not a task that writes{suggest(task, known)}")
-    return Body(task, {name: TEXT_FIELDS}, fallback=reply_fallback(section))
+    changes: dict[str, Any] = {}
+    if "decoder" in section:
+        changes["decoder"] = section.read("decoder", words, "")
+    if "passages" in section:
+        changes["passages"] = section.read("passages", whole, 1)
+    of = section.read("of", words, "")
+    if of == EARLIER:
+        section.fault("of", "a text is written about the message; name a search of this flow, or leave it out")
+    return Body(Order(task, changes), {name: TEXT_FIELDS}, of=of, fallback=reply_fallback(section))
 
 
 FORMS: Mapping[str, Form] = {

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from umbel.weights import Backbone
 
 
-def ready_model(name: str | Path) -> Model:
-    """Load a pack as `umbel.load` does.
+def ready_model(name: str | Path, threads: int = 0) -> Model:
+    """Load a pack as `umbel.load` does; `threads` is 0 for all processors.
 
     Raises:
         UmbelError: as `umbel.load` raises them.
@@ -31,7 +31,7 @@ def ready_model(name: str | Path) -> Model:
     fetched(_named_by(pack))
     title = f"compiling {pack.manifest.name} for this machine, once"
     with nullcontext() if is_compiled(pack) else spinner(title):
-        return load(pack.folder)
+        return load(pack.folder, threads=threads)
 
 
 def prepare(name: str | Path) -> None:

@@ -7,6 +7,7 @@ base/
   reading.safetensors       how answers are found in passages, where that was trained
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
   forks/<task>.safetensors  a detached task's own upper layers, as their difference to the pack's
+  writers/<task>/           a writing task's adapter of its decoder, in GGUF and as PEFT writes it
   CARD.md
 """
 
@@ -274,7 +275,7 @@ def write_task(
         tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored, "fork": forked})}
         return source.manifest.model_copy(update={"tasks": tasks})
 
-    return _changed(source, folder, change)
+    return changed(source, folder, change)
 
 
 def write_reading(
@@ -300,11 +301,15 @@ def write_reading(
         (draft / CARD).write_text(card(manifest), encoding="utf-8")
         return manifest
 
-    return _changed(source, folder, change)
+    return changed(source, folder, change)
 
 
-def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> Pack:
-    """Copy a pack, change the copy, write its manifest, and put it in place when all of it is on disk."""
+def changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> Pack:
+    """Copy a pack, change the copy, write its manifest, and put it in place when all of it is on disk.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         with guard(folder):
@@ -322,7 +327,7 @@ def write_flow(source: Pack, folder: Path, name: str, flow: Mapping[str, Any]) -
     Raises:
         CacheError: the folder cannot be written.
     """
-    return _changed(source, folder, lambda _: source.manifest.model_copy(update={"name": name, "flow": dict(flow)}))
+    return changed(source, folder, lambda _: source.manifest.model_copy(update={"name": name, "flow": dict(flow)}))
 
 
 def moved(pack: Pack, folder: Path) -> Pack:

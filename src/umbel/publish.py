@@ -192,10 +192,15 @@ def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any]) -> TaskEntry:
         out_of_scope=task.out_of_scope,
         trim_start=task.trim_start,
         trim_end=task.trim_end,
-        writing=(spec.writing or Writing()) if task.kind == "text-generation" else None,
+        writing=_without_path(spec.writing or Writing()) if task.kind == "text-generation" else None,
         scores=dict(scores),
         data=tuple(_note(trainer, name, data) for data in spec.data),
     )
+
+
+def _without_path(writing: Writing) -> Writing:
+    """Leave out where a task's examples lay: a pack keeps no path of the machine."""
+    return writing.model_copy(update={"examples": ""})
 
 
 def _note(trainer: Trainer, task: str, data: DataSpec) -> DataNote:

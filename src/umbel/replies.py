@@ -20,7 +20,8 @@ from umbel.decoding.base import Cancelled, Finish, Limits, Message, Stream, Writ
 from umbel.decoding.grammar import validates
 from umbel.decoding.prompts import prompt
 from umbel.decoding.remote import RemoteWriter, is_url, remote_of
-from umbel.errors import InputError, suggest
+from umbel.download import sha256_of
+from umbel.errors import InputError, PackError, suggest
 from umbel.records import LabelPrediction, LabelsPrediction, language_of
 from umbel.writings import TASKS, Writing, said
 
@@ -93,7 +94,10 @@ class Reply:
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted beside the message: earlier turns, K texts, limits in place of the task's own."""
+    """What is wanted beside the message: earlier turns, K texts, limits in place of the task's own.
+
+    `sources` are notes in place of those that the task's own index would give.
+    """
 
     history: Sequence[Message] = ()
     texts: int = 1
@@ -101,6 +105,7 @@ class Order:
     changes: dict[str, Any] = field(default_factory=dict)  # of `Writing`, by its names
     cancelled: Cancelled | None = None
     told: Callable[[int, str], None] | None = None  # of `write`: the number of each text and its next sentences
+    sources: Sequence[Source] | None = None
 
 
 NO_ORDER = Order()
@@ -152,10 +157,11 @@ class PackWriter:
         setting = self._setting(task, order)
         _check_message(text)
         language = language_of(text)
-        writer, sources = self.writer(setting), self._sources(setting, text)
-        messages = [*_opening(setting, language), *order.history, _instructed(setting, language, text, sources)]
-        limits = _limits(setting, order)
-        inner = writer.stream(messages, limits, order.texts, order.cancelled, setting.adapter or None)
+        sources = self._sources(setting, text) if order.sources is None else order.sources[: setting.passages]
+        writer, limits = self.writer(setting), _limits(setting, order)
+        messages = [*opening(setting, language), *order.history, instructed(setting, language, text, sources)]
+        adapter = str(self._beside(setting.adapter)) if setting.adapter else None
+        inner = writer.stream(messages, limits, order.texts, order.cancelled, adapter)
         blank = Reply("", task, language, writer.name, "end", sources=tuple(sources))
         return ReplyStream(inner, order.texts, blank, setting, self._checker(setting))
 
@@ -169,9 +175,8 @@ class PackWriter:
         writer = self.writer(setting)
         inner = writer.stream(messages, _limits(setting, order), order.texts, order.cancelled)
         language = language_of(messages[-1].content)
-        return ReplyStream(
-            inner, order.texts, Reply("", "", language, writer.name, "end"), setting, self._checker(setting)
-        )
+        blank = Reply("", "", language, writer.name, "end")
+        return ReplyStream(inner, order.texts, blank, setting, self._checker(setting))
 
     def _setting(self, task: str, order: Order) -> Writing:
         known = self.tasks()
@@ -190,22 +195,24 @@ class PackWriter:
             self._writers[name] = writer_of(name, self.threads)
         writer = self._writers[name]
         if setting.adapter and not is_url(name):
-            self._ready_adapter(writer, setting.adapter)
+            self._ready_adapter(writer, setting)
         return writer
 
-    def _ready_adapter(self, writer: Writer, adapter: str) -> None:
+    def _ready_adapter(self, writer: Writer, setting: Writing) -> None:
         from umbel.decoding.engine import LlamaCpp
 
-        decoder = getattr(writer, "decoder", None)
-        if isinstance(decoder, LlamaCpp) and not decoder.has_adapter(adapter):
-            decoder.add_adapter(adapter, self._beside(adapter))
+        decoder, path = getattr(writer, "decoder", None), self._beside(setting.adapter)
+        if isinstance(decoder, LlamaCpp) and not decoder.has_adapter(str(path)):  # packs may share a decoder
+            if setting.adapter_sha256 and (not path.is_file() or sha256_of(path) != setting.adapter_sha256):
+                raise PackError(f"{path}: not the adapter that the manifest names", "train or install the pack again")
+            decoder.add_adapter(str(path), path)
 
     def _beside(self, name: str) -> Path:
         """Return a file that a pack names: beside its manifest, or where the program runs."""
         inside = self.model.pack.folder / name
         return inside if inside.exists() else Path(name)
 
-    def _sources(self, setting: Writing, text: str) -> list[Source]:
+    def _sources(self, setting: Writing, text: str) -> Sequence[Source]:
         if not setting.knowledge:
             return []
         if setting.knowledge not in self._indexes:
@@ -224,9 +231,8 @@ class PackWriter:
             if task in self.model.tasks:
                 blocked.setdefault(task, set()).add(label)
             elif setting.moderation:
-                raise InputError(
-                    f"moderation: {task!r} is not a task of the pack{suggest(task, list(self.model.tasks))}"
-                )
+                near = suggest(task, list(self.model.tasks))
+                raise InputError(f"moderation: {task!r} is not a task of the pack{near}")
         return Checker(self.model, blocked)
 
 
@@ -344,16 +350,20 @@ def _check_message(text: object) -> None:
         raise InputError(f"found a message of {len(text)} characters, expected at most {MOST_CHARACTERS}", "shorten it")
 
 
-def _opening(setting: Writing, language: str) -> list[Message]:
+def opening(setting: Writing, language: str) -> list[Message]:
+    """Return what stands before the conversation."""
     return [Message("system", prompt("free-system" if setting.task == "free" else "ask-system", language))]
 
 
-def _instructed(setting: Writing, language: str, text: str, sources: Sequence[Source]) -> Message:
+def instructed(setting: Writing, language: str, text: str, sources: Sequence[Source] = ()) -> Message:
     """Return the message with its notes and task behind it."""
-    notes = "".join(f"\n[{each.number}] {each.text}" for each in sources)
-    notes = prompt("knowledge", language) + notes if notes else ""
     own = said(setting.instruction, language)
-    return Message("user", text.strip(), notes + (f"\n\n{own}" if own else prompt(setting.task, language)))
+    replies = setting.task == "reply" and not own
+    notes = "".join(f"\n[{each.number}] {each.text}" for each in sources)
+    if notes:
+        notes = prompt("reply-knowledge" if replies else "knowledge", language) + notes
+    asked = "reply-noted" if replies and notes else setting.task
+    return Message("user", text.strip(), notes + (f"\n\n{own}" if own else prompt(asked, language)))
 
 
 def _limits(setting: Writing, order: Order) -> Limits:

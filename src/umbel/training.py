@@ -19,13 +19,15 @@ from umbel.curves import Curves, Writer, writer_to
 from umbel.cuts import sentences
 from umbel.data import Data, load
 from umbel.errors import InputError, MissingExtraError
-from umbel.loading import backbone_of, ready_backbone
+from umbel.loading import backbone_of, fetched, ready_backbone
 from umbel.spec import load_spec
-from umbel.terminal import output, spinner
+from umbel.terminal import errors, output, spinner
 
 if TYPE_CHECKING:
     from umbel.processes import Processes
     from umbel.spec import PackSpec
+    from umbel.tuning import Progress
+    from umbel.writings import Writing
 
 RUNS = Path("runs")
 PACK = "pack"  # below the training's folder: writing a pack replaces all of its own folder
@@ -76,6 +78,7 @@ def _train(
     from umbel import checkpoint
     from umbel.publish import publish
     from umbel.train import Trainer
+    from umbel.writer_training import put_in, train_writers, untaught
 
     if restart and processes.leads:
         forget(folder / checkpoint.FILE)
@@ -91,14 +94,28 @@ def _train(
             trainer = Trainer(spec, data, backbone, folder, reporter, processes, asker_of(spec, data))
         for line in sentences(trainer.cuts, spec.train.max_tokens):
             console.print(line, style="yellow", soft_wrap=True)
+        for line in untaught(spec):
+            console.print(line, soft_wrap=True)
         trainer.run()
     if not processes.leads:
         return None
     if teach:
         with spinner("answering the train rows"):
             trainer.teach(teach)
+    adapters = train_writers(spec, folder, restart, _shown)
     with spinner("calibrating and writing the pack"):
-        return publish(trainer, folder / PACK).folder
+        return put_in(publish(trainer, folder / PACK), adapters).folder
+
+
+def _shown(name: str, writing: Writing) -> Progress:
+    """Get a decoder ready whose adapter is trained, and return what shows how its loss falls."""
+    fetched(writing.decoder)
+    output().print(f"tasks.{name}: training an adapter of {writing.decoder}", soft_wrap=True)
+
+    def progress(done: int, total: int, loss: float) -> None:
+        errors().print(f"{done} of {total} rows, loss {loss:.3f}", soft_wrap=True)
+
+    return progress
 
 
 def asker_of(spec: PackSpec, data: Data) -> Asker | None:

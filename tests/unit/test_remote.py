@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -153,6 +154,41 @@ def test_one_that_becomes_slow_gives_what_came(server: Server) -> None:
 def test_nonsense_is_told(server: Server, body: bytes, kind: str) -> None:
     server.answer = lambda handler, count: send(handler, body, kind)
     with pytest.raises(DecoderError, match="not a chat completion"):
+        written(server)
+
+
+def test_a_stream_without_an_end_broke_off(server: Server) -> None:
+    cut = events("Good ", "day")[: -len(b"data: [DONE]") - 100]
+    assert b'finish_reason": "stop' not in cut
+    server.answer = lambda handler, count: send(handler, cut, "text/event-stream")
+    with pytest.raises(DecoderError, match="the answer broke off"):
+        written(server)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+def test_a_line_that_never_ends_is_given_up_in_time(server: Server, kind: str) -> None:
+    def drip(handler: BaseHTTPRequestHandler, count: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", kind)
+        handler.end_headers()
+        with suppress(OSError):  # the other side hangs up
+            for _ in range(200):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+                time.sleep(0.05)
+
+    server.answer = drip
+    began = time.perf_counter()
+    with pytest.raises(TimeLimitError, match="no answer in time"):
+        written(server, Limits(seconds=1))
+    assert time.perf_counter() - began < 8
+
+
+def test_an_answer_beyond_all_size_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MOST_BYTES", 1 << 20)
+    server.answer = lambda handler, count: send(handler, b"data: " + b"x" * (2 << 20), "text/event-stream")
+    with pytest.raises(DecoderError, match="more than 1 MB"):
         written(server)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from umbel.decoding.prompts import LANGUAGES, prompt
 from umbel.decoding.writing import LocalWriter
 from umbel.errors import InputError, PackError
 from umbel.pack import TaskEntry, read_pack
-from umbel.replies import NO_ORDER, Order, PackWriter, Reply
+from umbel.replies import NO_ORDER, Order, PackWriter, Reply, Source
 from umbel.retrieval import Document, Index
 from umbel.runtime import Model
 from umbel.writings import Writing
@@ -141,7 +142,20 @@ def test_replies_are_grounded_and_carry_their_sources(folder: Path, model: Model
     (reply,) = writer_of(model, ToyDecoder(says)).write("How long do refunds take?", "answer", order)
     (source,) = reply.sources
     assert (source.number, source.source, source.text) == (1, "refunds.md", "Refunds take five days.")
-    assert b"\n\nNotes:\n[1] Refunds take five days.\n\n" in seen[0]
+    asked = prompt("reply-knowledge", "en") + "\n[1] Refunds take five days." + prompt("reply-noted", "en")
+    assert asked.encode() in seen[0]
+    seen.clear()
+    own = Order(changes=order.changes | {"instruction": {"en": "Answer."}})
+    writer_of(model, ToyDecoder(says)).write("How long do refunds take?", "answer", own)
+    assert b"\n\nNotes:\n[1] Refunds take five days.\n\nAnswer." in seen[0]
+    seen.clear()
+    given = Order(sources=[Source(1, "a", "We never close.", 0.5, 0, 15), Source(2, "b", "No.", 0.1, 0, 3)])
+    (reply,) = writer_of(model, ToyDecoder(says)).write(
+        "When do you close?", "answer", replace(given, changes={"passages": 1})
+    )
+    assert [source.text for source in reply.sources] == ["We never close."]
+    assert b"[1] We never close.\n" in seen[0]
+    assert b"[2]" not in seen[0]
 
 
 def test_plans_are_checked_and_given_as_values(model: Model) -> None:
@@ -179,6 +193,7 @@ def test_bad_orders_are_told(model: Model) -> None:
 
 def test_prompts_and_fallbacks_are_there_in_both_languages() -> None:
     names = ("ask-system", "choice", "predicate", "extract", "reply", "summary", "plan", "knowledge", "fallback")
+    names += ("reply-knowledge", "reply-noted")
     for name in names:
         texts = [prompt(name, language) for language in LANGUAGES]
         assert all(texts)

@@ -17,6 +17,7 @@ from umbel.decoderfile import DecoderWeights, halves
 from umbel.errors import DataError, InputError
 from umbel.shapes import DecoderShape
 from umbel.tuning import GGUF, PEFT_CONFIG, PEFT_WEIGHTS, Tuning, Turn, read_turns, train, tune, write_adapter
+from umbel.writings import Writing
 
 SHAPE = DecoderShape(40, 32, 2, 4, 2, 8, 48, 64, 1e-5, 10000.0)
 TURNS = [Turn([1, 2, 3, number], [4, 5], [6, 7, 8, 9]) for number in (10, 11, 12, 13)]
@@ -81,7 +82,7 @@ def test_rows_become_turns_as_replies_are_asked(tmp_path: Path) -> None:
     decoder.end = 257  # type: ignore[attr-defined]
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "Hi", "answer": "Hello"}\n' + json.dumps({"text": "x" * 600, "answer": "y"}) + "\n")
-    (turn,) = read_turns(decoder, rows, "reply")  # type: ignore[arg-type]
+    (turn,) = read_turns(decoder, rows, Writing())  # type: ignore[arg-type]
     said = bytes(token for token in turn.prefix if token < 256).decode()
     assert said.startswith("system\n")
     assert "user\nHi\n\nThe text above is a customer's message." in said
@@ -89,10 +90,19 @@ def test_rows_become_turns_as_replies_are_asked(tmp_path: Path) -> None:
     assert turn.answer == [*b"Hello", 257]
 
 
+def test_a_task_with_an_instruction_of_its_own_is_learnt_with_it(tmp_path: Path) -> None:
+    decoder = ToyDecoder(context=10_000)
+    decoder.end = 257  # type: ignore[attr-defined]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "Hi", "answer": "Hello"}\n')
+    (turn,) = read_turns(decoder, rows, Writing(instruction={"en": "Greet them."}))  # type: ignore[arg-type]
+    assert b"user\nHi\n\nGreet them." in bytes(token for token in turn.prefix if token < 256)
+
+
 def test_bad_rows_and_tasks_are_told(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "Hi"}\n{"text": " ", "answer": "x"}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl:1: expected `text` and `answer`(.|\n)*rows\.jsonl:2"):
-        read_turns(ToyDecoder(), rows, "reply")  # type: ignore[arg-type]
+        read_turns(ToyDecoder(), rows, Writing())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="task: found 'repply'"):
         tune("smollm2-135m-instruct", rows, tmp_path / "out", "repply")

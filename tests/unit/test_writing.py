@@ -83,6 +83,10 @@ def test_a_message_that_is_too_long_loses_its_middle() -> None:
     assert said.startswith("user\naaa")
     assert said.endswith("bbb\n\nReply.\nassistant\n")
     assert "\n[...]\n" in said
+    long = Message("user", "a" * 500, "\n\nNotes: " + "n" * 400)
+    with pytest.raises(InputError, match="tokens of instructions and notes, toy has room for 300") as caught:
+        Chat(ToyDecoder()).fit([long], 300)
+    assert "fewer passages" in str(caught.value.hint)
     with pytest.raises(InputError, match="found room for 3 tokens"):
         Chat(ToyDecoder()).fit(HELLO, 3)
     with pytest.raises(InputError, match="empty"):

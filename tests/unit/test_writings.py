@@ -52,6 +52,14 @@ def test_a_declaration_of_tasks_that_write(tmp_path: Path) -> None:
     [
         ("knowledge: help", "knowlege: help", "reply.writing.knowlege: unknown key; did you mean 'knowledge'?"),
         ("task: reply", "task: repply", "reply.writing.task: found 'repply'; did you mean 'reply'?"),
+        ("max-tokens: 90", "examples: none.jsonl", "reply.writing.examples: none.jsonl: no such file"),
+        ("max-tokens: 90", "examples: hub:a/b:train", "reply.writing.examples: found 'hub:a/b:train', expected a file"),
+        ("max-tokens: 90", "examples: pack.yaml\n      adapter: a.gguf", "reply.writing.adapter: one is learnt from"),
+        (
+            "max-tokens: 90",
+            "examples: r.csv\n      decoder: http://h/v1#m",
+            "reply.writing.decoder: a server elsewhere",
+        ),
         ("max-tokens: 90", "max-tokens: 0", "reply.writing.max-tokens: found 0, expected at least 1"),
         ("kind: text-generation\n    writing:\n", "kind: feature-extraction\n    writing:\n", "writes nothing; only"),
         (

@@ -20,6 +20,7 @@ PLAIN = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}" 
 _HOLE = "\ue000{0}\ue001\ue000-{0}\ue001"  # what is given, and what the program adds
 _HOLES = re.compile("\ue000(-?\\d+)\ue001")
 CUT_MARK = "\n[...]\n"
+CUTS = 3  # a text that was cut may have a few tokens more than were counted
 LEAST_ROOM = 16  # tokens for a conversation
 
 
@@ -93,7 +94,11 @@ class Chat:
         """Return a conversation as at most `room` tokens.
 
         Where it is too long its oldest turns are left out, so many that half the room is free again: the next turns
-        then go on from what was kept. A last message that is too long even alone loses its middle.
+        then go on from what was kept. A last message that is too long even alone loses its middle; what the program
+        adds behind it is never cut.
+
+        Raises:
+            InputError: there is no room for what the program adds.
         """
         if room < LEAST_ROOM:
             raise InputError(f"found room for {room} tokens, expected {LEAST_ROOM}", "ask for a shorter answer")
@@ -106,8 +111,16 @@ class Chat:
         tokens = self.tokens(kept)
         if len(tokens) <= room:
             return Fitted(tokens, dropped)
-        kept, cut = self._cut(kept, len(tokens) - room)
-        return Fitted(self.tokens(kept)[:room], dropped, cut)
+        cut = 0
+        for _ in range(CUTS):
+            kept, more = self._cut(kept, len(tokens) - room)
+            tokens, cut = self.tokens(kept), cut + more
+            if len(tokens) <= room:
+                return Fitted(tokens, dropped, cut)
+        raise InputError(
+            f"found {len(tokens)} tokens of instructions and notes, {self._decoder.name} has room for {room}",
+            "take fewer passages, or a shorter instruction",
+        )
 
     def _dropped(self, system: Sequence[Message], turns: Sequence[Message], room: int) -> int:
         """Return how many first turns are left out, as they would have been turn by turn."""

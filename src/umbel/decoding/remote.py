@@ -24,6 +24,7 @@ KEY_VARIABLE = "UMBEL_API_KEY"
 TRIES = 3
 PAUSE_SECONDS = 0.5  # doubled after each try
 CONNECT_SECONDS = 10.0
+MOST_BYTES = 16 << 20  # of an answer
 _PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 _FINISHES: dict[str | None, Finish] = {"stop": "end", "length": "length"}
 
@@ -163,16 +164,29 @@ class RemoteStream:
         headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY_VARIABLE)) else {}
         url = f"{self._remote.url}/chat/completions"
         with self._httpx.stream("POST", url, json=self._body(number), headers=headers, timeout=timeout) as response:
-            self._check_status(response)
+            self._check_status(response, deadline)
             if "text/event-stream" in response.headers.get("content-type", ""):
-                for line in response.iter_lines():
-                    if time.perf_counter() > deadline:
-                        yield "", "time"
-                        return
-                    if line.startswith("data:") and line[5:].strip() != "[DONE]":
-                        yield self._piece(line[5:], "delta")
+                yield from self._events(response, deadline)
             else:  # a server that does not stream
-                yield self._piece(response.read(), "message")
+                body = b"\n".join(_lines(response, deadline))
+                if time.perf_counter() > deadline:
+                    raise self._httpx.ReadTimeout("the answer was not whole in time")
+                yield self._piece(body, "message")
+
+    def _events(self, response: httpx.Response, deadline: float) -> Iterator[tuple[str, Finish | None]]:
+        """Yield the pieces of an answer that is streamed; one without an end broke off."""
+        ended = False
+        for line in _lines(response, deadline):
+            said = line.removeprefix(b"data:").strip()
+            if line.startswith(b"data:") and said != b"[DONE]":
+                piece = self._piece(said, "delta")
+                ended = ended or piece[1] is not None
+                yield piece
+            ended = ended or said == b"[DONE]"
+        if time.perf_counter() > deadline:
+            yield "", "time"
+        elif not ended:
+            raise self._httpx.RemoteProtocolError("it has no end")
 
     def _body(self, number: int) -> dict[str, Any]:
         limits = self._limits
@@ -194,16 +208,16 @@ class RemoteStream:
             }
         return body
 
-    def _check_status(self, response: httpx.Response) -> None:
+    def _check_status(self, response: httpx.Response, deadline: float) -> None:
         if response.status_code == 200:
             return
-        said = response.read().decode("utf-8", "replace").strip()[:200]
+        said = b"\n".join(_lines(response, deadline)).decode("utf-8", "replace").strip()[:200]
         if response.status_code in _PASSING:
             raise _PassingError(f"answered {response.status_code} {said}")
         hint = f"set {KEY_VARIABLE}" if response.status_code in (401, 403) else _CHECK
         raise DecoderError(f"{self._remote.url}: answered {response.status_code} {said}", hint)
 
-    def _piece(self, raw: str | bytes, key: str) -> tuple[str, Finish | None]:
+    def _piece(self, raw: bytes, key: str) -> tuple[str, Finish | None]:
         try:
             answer = json.loads(raw)
             if "error" in answer:
@@ -215,9 +229,27 @@ class RemoteStream:
             if not isinstance(text, str):
                 raise TypeError(type(text).__name__)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            shown = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+            shown = raw.decode("utf-8", "replace")
             raise DecoderError(f"{self._remote.url}: not a chat completion: {shown.strip()[:80]!r}", _CHECK) from error
         return text, _FINISHES.get(reason, "end") if reason else None
+
+
+def _lines(response: httpx.Response, deadline: float) -> Iterator[bytes]:
+    """Yield the lines of a body until time is up; a server may send a byte now and then, or one line without end.
+
+    Raises:
+        DecoderError: it is longer than any answer.
+    """
+    held, size = b"", 0
+    for part in response.iter_bytes():
+        size += len(part)
+        if size > MOST_BYTES:
+            raise DecoderError(f"{response.url}: not a chat completion: more than {MOST_BYTES >> 20} MB", _CHECK)
+        *lines, held = (held + part).split(b"\n")
+        yield from lines
+        if time.perf_counter() > deadline:
+            return
+    yield held
 
 
 class _PassingError(Exception):
