@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 NAME = f"openvino-{ov.__version__.split('-')[0]}"
+ENCODER = "encoder 2"  # names how its graph is built; another way gives other bits and makes cached graphs unfit
 
 
 class Engine(Protocol):
@@ -102,11 +103,11 @@ def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Seque
 
 
 class GraphBuilder:
-    """Builds the encoder node by node; `kept` are its layers' keys and values in turn, once built."""
+    """Builds the encoder node by node; `kept` are its layers' queries, keys and values side by side, once built."""
 
     def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> None:
         self.shape, self.tensors, self.lower = shape, tensors, lower
-        self.kept: list[ov.Node] = []  # [batch, heads, tokens, hidden/heads]
+        self.kept: list[ov.Node] = []  # [batch, tokens, 3 * hidden]
         self._constants: dict[str, ov.Node] = {}
 
     def build(self) -> ov.Model:
@@ -165,16 +166,30 @@ class GraphBuilder:
 
     def _attention(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
         heads, width = self.shape.heads, self.shape.hidden
-        query, key, value = (
-            ops.transpose(
-                ops.reshape(self.dense(f"{name}.{part}", hidden), numbers(0, 0, heads, width // heads), True),
-                numbers(0, 2, 1, 3),
-            )
-            for part in ("query", "key", "value")
-        )
-        self.kept += [key, value]
-        mixed = ops.scaled_dot_product_attention(query, key, value, bias)
+        mapped = self.mapped(name, hidden)
+        self.kept.append(mapped)
+        split = ops.reshape(mapped, numbers(0, 0, 3 * heads, width // heads), True)
+        query, key, value = ops.split(ops.transpose(split, numbers(0, 2, 1, 3)), number(1), 3).outputs()
+        mixed = ops.scaled_dot_product_attention(query, key, value, bias, _float(1.0))  # `mapped` has scaled queries
         return ops.reshape(ops.transpose(mixed, numbers(0, 2, 1, 3)), numbers(0, 0, width), True)
+
+    def mapped(self, name: str, hidden: ov.Node) -> ov.Node:
+        """Return a layer's queries, scaled for attention, keys and values side by side `[..., 3 * hidden]`.
+
+        They are one product, so that its result can be given out as it stands: were keys results by themselves, the
+        library would round them once more, and hidden states would depend on whether they are (docs/log.md).
+        """
+        product = ops.matmul(hidden, self._side_by_side(name, "weight"), False, True)
+        return ops.add(product, self._side_by_side(name, "bias"))
+
+    def _side_by_side(self, name: str, what: str) -> ov.Node:
+        """Return the weights or biases of `mapped` as one node, the queries' scaled."""
+        key = f"{name}.{what}"
+        if key not in self._constants:
+            parts = [self.tensors[f"{name}.{part}.{what}"] for part in ("query", "key", "value")]
+            parts[0] = parts[0] * np.float32((self.shape.hidden // self.shape.heads) ** -0.5)
+            self._constants[key] = ops.constant(np.concatenate(parts))
+        return self._constants[key]
 
     def dense(self, name: str, inputs: ov.Node) -> ov.Node:
         """Apply a linear map."""
