@@ -48,8 +48,9 @@ class Kept:
     def values(self, layer: int) -> Floats:
         """Return one layer's values `[tokens, hidden]`."""
         kept = self.layers[layer][:, self.hidden.shape[1] :]
-        wide: Floats = (kept.astype(np.uint32) << 16).view(np.float32) if kept.dtype == np.uint16 else kept.copy()
-        return wide
+        if kept.dtype == np.uint16:
+            return (kept.astype(np.uint32) << 16).view(np.float32)
+        return kept.astype(np.float32)
 
 
 def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
