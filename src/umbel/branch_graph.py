@@ -23,7 +23,7 @@ from umbel.engine import Floats, GraphBuilder, OpenVinoEngine, Precision, number
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
-LAYOUT = "branches 3"  # names the graph's inputs and results; another one makes cached graphs unfit
+LAYOUT = "branches 4"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
 GIVEN = "given."  # how the names of inputs begin that take what was kept
 MASKED = -1e9
@@ -33,8 +33,9 @@ MASKED = -1e9
 class Kept:
     """What is kept of one window of a text: `hidden` `[tokens, hidden]`, and each layer's keys and values.
 
-    `layers` are keys and values side by side, `[tokens, 2 * hidden]`; where the engine computes in bfloat16 they are
-    its bits, as uint16, which loses nothing and needs no conversion.
+    `layers` are keys and values side by side, `[padded tokens, 2 * hidden]`; where the engine computes in bfloat16 they
+    are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, as each length of text that the
+    reader of branches meets costs it memory (docs/log.md); nothing attends to it.
     """
 
     hidden: Floats
@@ -47,7 +48,8 @@ class Kept:
 
     def values(self, layer: int) -> Floats:
         """Return one layer's values `[tokens, hidden]`."""
-        kept = self.layers[layer][:, self.hidden.shape[1] :]
+        tokens, width = self.hidden.shape
+        kept = self.layers[layer][:tokens, width:]
         if kept.dtype == np.uint16:
             return (kept.astype(np.uint32) << 16).view(np.float32)
         return kept.astype(np.float32)
@@ -58,7 +60,8 @@ def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lo
 
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
-    `branch_place` `[tokens]` int32 (`tree.Rows`), and each layer's keys and values `given.N` `[text, 2 * hidden]`.
+    `branch_place` `[tokens]` int32 (`tree.Rows`), `branch_padding` `[text]`, what is added to scores of the text's
+    tokens, and each layer's keys and values `given.N` `[text, 2 * hidden]`.
     """
     return _BranchBuilder(shape, tensors, lower).build()
 
@@ -75,7 +78,8 @@ class _BranchBuilder(GraphBuilder):
         self.bias = parameter([-1, -1, -1], np.float32, "branch_bias")
         self.spread = parameter([-1, -1], np.int32, "branch_spread")
         self.place = parameter([-1], np.int32, "branch_place")
-        inputs = [embedded, positions, self.bias, self.spread, self.place]
+        self.padding = parameter([-1], np.float32, "branch_padding")
+        inputs = [embedded, positions, self.bias, self.spread, self.place, self.padding]
         hidden = self.embeddings(embedded, positions)
         for layer in range(self.shape.layers):
             given = parameter([-1, 2 * self.shape.hidden], np.float32, f"{GIVEN}{layer}")
@@ -94,6 +98,7 @@ class _BranchBuilder(GraphBuilder):
             ops.matmul(self._in_rows(query), self._in_rows(own_key), False, True), ops.unsqueeze(self.bias, numbers(0))
         )  # [heads, rows, length, length]
         text_scores = ops.matmul(self._by_head(query, [1, 0, 2]), key, False, True)  # [heads, tokens, text]
+        text_scores = ops.add(text_scores, self.padding)
         weights = ops.softmax(ops.concat([text_scores, self._in_line(own_scores)], 2), 2)
         sizes = ops.concat([_size(key, 1), _size(self.bias, 2)], 0)
         of_text, of_own = ops.variadic_split(weights, number(2), sizes).outputs()
@@ -210,7 +215,7 @@ class BranchEngine:
             layers = [each.view(np.uint16) for each in layers]  # numpy has no bfloat16
         width = hidden.shape[2]  # of the queries, which are not kept
         kept = [  # copies, for the engine's arrays are its own
-            Kept(hidden[row, :length].copy(), tuple(each[row, :length, width:].copy() for each in layers))
+            Kept(hidden[row, :length].copy(), tuple(each[row, :, width:].copy() for each in layers))
             for row, length in enumerate(lengths.tolist())
         ]
         return kept, [np.array(each) for each in lower]
@@ -222,6 +227,8 @@ class BranchEngine:
         """
         bias = np.where(rows.attends, np.float32(0), np.float32(MASKED))
         spread, place = rows.spread
+        padding = np.full(len(kept.layers[0]), MASKED, np.float32)
+        padding[: len(kept.hidden)] = 0
         layers = [ov.Tensor(each, each.shape, ov.Type.bf16) if self._bfloat16 else each for each in kept.layers]
-        given = [embedded, rows.positions[rows.used], bias, spread, place, *layers]
+        given = [embedded, rows.positions[rows.used], bias, spread, place, padding, *layers]
         return np.array(self._engine("branch", BRANCH).run(given, results=1)[0])

@@ -22,6 +22,7 @@ from openvino import properties
 from openvino.properties import hint as hints
 
 from umbel.shapes import EncoderShape
+from umbel.windows import BATCH_TOKENS
 
 Floats = NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -80,10 +81,23 @@ class OpenVinoEngine:
         """Return the graph's first results; the arrays are the engine's own and last until the thread's next call."""
         request = getattr(self._local, "request", None)
         if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+            request = self._local.request = self._new_request()
         # In the order of the graph's inputs; without sharing, the results would be copied twice.
         request.infer(list(inputs), share_inputs=True, share_outputs=True)
         return [request.get_output_tensor(place).data for place in range(results)]
+
+    def _new_request(self) -> ov.InferRequest:
+        """Return a request whose results have their memory from the start: only what they fill of it is resident.
+
+        Otherwise each longer text takes a larger piece, and leaves a hole where the smaller one was.
+        """
+        request = self._compiled.create_infer_request()
+        for place, output in enumerate(self._compiled.outputs):
+            shape = output.partial_shape
+            if shape.rank.get_length() == 3 and shape[2].is_static:  # [batch, tokens, width]
+                room = ov.Shape([1, BATCH_TOKENS, shape[2].get_length()])
+                request.set_output_tensor(place, ov.Tensor(output.element_type, room))
+        return request
 
 
 def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:
