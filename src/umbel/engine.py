@@ -28,6 +28,7 @@ Floats = NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 NAME = f"openvino-{ov.__version__.split('-')[0]}"
+MAPPED = "mapped"  # names the weights of queries, keys and values in one
 ENCODER = "encoder 2"  # names how its graph is built; another way gives other bits and makes cached graphs unfit
 
 
@@ -193,17 +194,16 @@ class GraphBuilder:
         They are one product, so that its result can be given out as it stands: were keys results by themselves, the
         library would round them once more, and hidden states would depend on whether they are (docs/log.md).
         """
-        product = ops.matmul(hidden, self._side_by_side(name, "weight"), False, True)
-        return ops.add(product, self._side_by_side(name, "bias"))
+        return self.dense(f"{name}.{MAPPED}", hidden)
 
-    def _side_by_side(self, name: str, what: str) -> ov.Node:
-        """Return the weights or biases of `mapped` as one node, the queries' scaled."""
-        key = f"{name}.{what}"
-        if key not in self._constants:
-            parts = [self.tensors[f"{name}.{part}.{what}"] for part in ("query", "key", "value")]
-            parts[0] = parts[0] * np.float32((self.shape.hidden // self.shape.heads) ** -0.5)
-            self._constants[key] = ops.constant(np.concatenate(parts))
-        return self._constants[key]
+    def tensor(self, name: str) -> Floats:
+        """Return a tensor by its name; those of `mapped` are put together."""
+        owner, what = name.rsplit(".", 1)
+        if not owner.endswith(f".{MAPPED}"):
+            return self.tensors[name]
+        layer = owner.removesuffix(MAPPED)
+        query, key, value = (self.tensors[f"{layer}{part}.{what}"] for part in ("query", "key", "value"))
+        return np.concatenate([query * np.float32((self.shape.hidden // self.shape.heads) ** -0.5), key, value])
 
     def dense(self, name: str, inputs: ov.Node) -> ov.Node:
         """Apply a linear map."""
@@ -219,7 +219,7 @@ class GraphBuilder:
     def _constant(self, name: str) -> ov.Node:
         """Return a tensor's node; readers of the same weights share it."""
         if name not in self._constants:
-            self._constants[name] = ops.constant(self.tensors[name])
+            self._constants[name] = ops.constant(self.tensor(name))
         return self._constants[name]
 
 
