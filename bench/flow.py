@@ -85,10 +85,10 @@ def main() -> None:
     model = umbel.load("base", threads=options.threads)
     with tempfile.TemporaryDirectory() as folder:
         service, assistant = (flow_of(name, model, Path(folder)) for name in ("customer_service", "assistant"))
-        remembered, model.encodings = model.encodings, EncodingCache(0)
+        remembered, model.forward.encodings = model.encodings, EncodingCache(0)
         rounds = options.rounds if options.quick else 5 * options.rounds
         flow, separate = seconds_of([lambda: service(MESSAGE), one_by_one(service)], rounds)
-        model.encodings = remembered
+        model.forward.encodings = remembered
         seconds, sizes = conversation(assistant)
     early, late = (statistics.median(seconds[at - 5 : at + 5]) for at in (15, 45))
     figures = {

@@ -23,9 +23,9 @@ from umbel.engine import Floats, GraphBuilder, OpenVinoEngine, Precision, number
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
-LAYOUT = "branches 2"  # names the graph's inputs and results; another one makes cached graphs unfit
+LAYOUT = "branches 4"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
-GIVEN = ("key.", "value.")  # how the names of inputs begin that take what was kept
+GIVEN = "given."  # how the names of inputs begin that take what was kept
 MASKED = -1e9
 
 
@@ -33,8 +33,9 @@ MASKED = -1e9
 class Kept:
     """What is kept of one window of a text: `hidden` `[tokens, hidden]`, and each layer's keys and values.
 
-    `layers` are keys and values in turn, `[heads, tokens, hidden/heads]`; where the engine computes in bfloat16 they
-    are its bits, as uint16, which loses nothing and needs no conversion.
+    `layers` are keys and values side by side, `[padded tokens, 2 * hidden]`; where the engine computes in bfloat16 they
+    are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, as each length of text that the
+    reader of branches meets costs it memory (docs/log.md); nothing attends to it.
     """
 
     hidden: Floats
@@ -47,18 +48,20 @@ class Kept:
 
     def values(self, layer: int) -> Floats:
         """Return one layer's values `[tokens, hidden]`."""
-        kept = self.layers[2 * layer + 1]
-        wide = (kept.astype(np.uint32) << 16).view(np.float32) if kept.dtype == np.uint16 else kept.astype(np.float32)
-        side_by_side: Floats = wide.transpose(1, 0, 2).reshape(kept.shape[1], -1)
-        return side_by_side
+        tokens, width = self.hidden.shape
+        kept = self.layers[layer][:tokens, width:]
+        if kept.dtype == np.uint16:
+            return (kept.astype(np.uint32) << 16).view(np.float32)
+        return kept.astype(np.float32)
 
 
 def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
-    """Build the encoder, with every layer's keys and values as further results, and the reader of branches.
+    """Build the encoder, with every layer's queries, keys and values as further results, and the reader of branches.
 
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
-    `branch_place` `[tokens]` int32 (`tree.Rows`), and each layer's `key.N` and `value.N` `[heads, text, hidden/heads]`.
+    `branch_place` `[tokens]` int32 (`tree.Rows`), `branch_padding` `[text]`, what is added to scores of the text's
+    tokens, and each layer's keys and values `given.N` `[text, 2 * hidden]`.
     """
     return _BranchBuilder(shape, tensors, lower).build()
 
@@ -75,28 +78,27 @@ class _BranchBuilder(GraphBuilder):
         self.bias = parameter([-1, -1, -1], np.float32, "branch_bias")
         self.spread = parameter([-1, -1], np.int32, "branch_spread")
         self.place = parameter([-1], np.int32, "branch_place")
-        inputs = [embedded, positions, self.bias, self.spread, self.place]
+        self.padding = parameter([-1], np.float32, "branch_padding")
+        inputs = [embedded, positions, self.bias, self.spread, self.place, self.padding]
         hidden = self.embeddings(embedded, positions)
         for layer in range(self.shape.layers):
-            part = [self.shape.heads, -1, self.shape.hidden // self.shape.heads]
-            key, value = (parameter(part, np.float32, f"{name}{layer}") for name in GIVEN)
-            inputs += [key, value]
+            given = parameter([-1, 2 * self.shape.hidden], np.float32, f"{GIVEN}{layer}")
+            inputs.append(given)
             name = f"encoder.layer.{layer}"
-            hidden = self.feed_forward(
-                name, hidden, self._branch_attention(f"{name}.attention.self", hidden, key, value)
-            )
+            hidden = self.feed_forward(name, hidden, self._branch_attention(f"{name}.attention.self", hidden, given))
         results.append(_result(hidden, BRANCH))
         return ov.Model(results, [*encoder.get_parameters(), *inputs], "branching")
 
-    def _branch_attention(self, name: str, hidden: ov.Node, key: ov.Node, value: ov.Node) -> ov.Node:
+    def _branch_attention(self, name: str, hidden: ov.Node, given: ov.Node) -> ov.Node:
         """Attend to the text and to the row's own tokens under one softmax; the text's keys are read by all rows."""
-        heads, width = self.shape.heads, self.shape.hidden
-        query, own_key, own_value = (self.dense(f"{name}.{part}", hidden) for part in ("query", "key", "value"))
-        query = ops.multiply(query, ops.constant(np.float32((width // heads) ** -0.5)))
+        width = self.shape.hidden
+        query, own_key, own_value = ops.split(self.mapped(name, hidden), number(1), 3).outputs()
+        key, value = (self._by_head(each, [1, 0, 2]) for each in ops.split(given, number(1), 2).outputs())
         own_scores = ops.add(
             ops.matmul(self._in_rows(query), self._in_rows(own_key), False, True), ops.unsqueeze(self.bias, numbers(0))
         )  # [heads, rows, length, length]
         text_scores = ops.matmul(self._by_head(query, [1, 0, 2]), key, False, True)  # [heads, tokens, text]
+        text_scores = ops.add(text_scores, self.padding)
         weights = ops.softmax(ops.concat([text_scores, self._in_line(own_scores)], 2), 2)
         sizes = ops.concat([_size(key, 1), _size(self.bias, 2)], 0)
         of_text, of_own = ops.variadic_split(weights, number(2), sizes).outputs()
@@ -138,7 +140,7 @@ def cut_out(graph: ov.Model | Path, wanted: Sequence[str], kept: ov.Type = ov.Ty
     model = ov.Core().read_model(graph) if isinstance(graph, Path) else graph
     results = [r for r in model.get_results() if any(r.get_friendly_name().startswith(name) for name in wanted)]
     branching = BRANCH in wanted
-    inside = ("branch_", *GIVEN)
+    inside = ("branch_", GIVEN)
     parameters = [p for p in model.get_parameters() if p.get_friendly_name().startswith(inside) == branching]
     typed = PrePostProcessor(ov.Model(results, parameters, "+".join(wanted)).clone())  # types change in place
     for place, result in enumerate(results):
@@ -154,8 +156,7 @@ class BranchEngine:
     """Encodes windows, keeps what questions need of them, and reads branches.
 
     Each graph is compiled when it is first used, the encoder's also by `prepare`. `encode` and `keep` run one graph, so
-    that heads read the same bits whether or not questions are asked. It costs up to 8 % more than an encoder without
-    further results (docs/log.md).
+    that heads read the same bits whether or not questions are asked.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class BranchEngine:
     ) -> None:
         self._lower = lower  # how many of the graph's layers say what enters them
         self._graph, self._precision, self._threads = graph, precision, threads
-        self.layers, self._kept = shape.layers, 2 * shape.layers
+        self.layers = shape.layers
         self._bfloat16 = uses_bfloat16(ov.Core(), precision)
         self._lock = threading.Lock()
         self._engines: dict[str, OpenVinoEngine] = {}
@@ -194,8 +195,8 @@ class BranchEngine:
 
     def encode_lower(self, embedded: Floats, lengths: NDArray[np.int32]) -> tuple[Floats, list[Floats]]:
         """Return what `encode` gives, and what enters each layer that the graph was built to give."""
-        found = self._keeping.run([embedded, lengths], results=1 + self._kept + self._lower)
-        return np.array(found[0]), [np.array(each) for each in found[1 + self._kept :]]
+        found = self._keeping.run([embedded, lengths], results=1 + self.layers + self._lower)
+        return np.array(found[0]), [np.array(each) for each in found[1 + self.layers :]]
 
     @property
     def precision(self) -> str:
@@ -208,12 +209,13 @@ class BranchEngine:
 
     def keep_lower(self, embedded: Floats, lengths: NDArray[np.int32]) -> tuple[list[Kept], list[Floats]]:
         """Return what `keep` gives, and what enters each layer that the graph was built to give."""
-        found = self._keeping.run([embedded, lengths], results=1 + self._kept + self._lower)
-        hidden, layers, lower = found[0], found[1 : 1 + self._kept], found[1 + self._kept :]
+        found = self._keeping.run([embedded, lengths], results=1 + self.layers + self._lower)
+        hidden, layers, lower = found[0], found[1 : 1 + self.layers], found[1 + self.layers :]
         if self._bfloat16:
             layers = [each.view(np.uint16) for each in layers]  # numpy has no bfloat16
+        width = hidden.shape[2]  # of the queries, which are not kept
         kept = [  # copies, for the engine's arrays are its own
-            Kept(hidden[row, :length].copy(), tuple(each[row, :, :length].copy() for each in layers))
+            Kept(hidden[row, :length].copy(), tuple(each[row, :, width:].copy() for each in layers))
             for row, length in enumerate(lengths.tolist())
         ]
         return kept, [np.array(each) for each in lower]
@@ -225,6 +227,8 @@ class BranchEngine:
         """
         bias = np.where(rows.attends, np.float32(0), np.float32(MASKED))
         spread, place = rows.spread
+        padding = np.full(len(kept.layers[0]), MASKED, np.float32)
+        padding[: len(kept.hidden)] = 0
         layers = [ov.Tensor(each, each.shape, ov.Type.bf16) if self._bfloat16 else each for each in kept.layers]
-        given = [embedded, rows.positions[rows.used], bias, spread, place, *layers]
+        given = [embedded, rows.positions[rows.used], bias, spread, place, padding, *layers]
         return np.array(self._engine("branch", BRANCH).run(given, results=1)[0])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from umbel.adapters import merge
 from umbel.branch_graph import HIDDEN, KEPT, LAYOUT, build_branching_graph, cut_out
 from umbel.cache import cache_folder, cache_root, guard
-from umbel.engine import NAME, GraphBuilder, OpenVinoEngine, Precision, build_graph
+from umbel.engine import ENCODER, NAME, GraphBuilder, OpenVinoEngine, Precision, build_graph
 from umbel.errors import CacheError, PackError
 from umbel.forks import levels
 from umbel.pack import Pack
@@ -97,7 +97,7 @@ def _compiled(pack: Pack, backbone: Backbone, precision: Precision) -> CompiledP
 def _fork(pack: Pack, task: str, backbone: Backbone, precision: Precision) -> Path | ov.Model:
     """Return the graph of a detached task's own layers from the cache, or build it, check it and keep it there."""
     entry = pack.forks[task]
-    parts = [NAME, "fork", pack.manifest.backbone.sha256, _adapter(pack), entry.sha256, str(entry.layer)]
+    parts = [NAME, ENCODER, "fork", pack.manifest.backbone.sha256, _adapter(pack), entry.sha256, str(entry.layer)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     path = cache_root() / "compiled" / key / GRAPH
     if (path.parent / RECORD).is_file():
@@ -131,7 +131,7 @@ def cached_graph(pack: Pack) -> CompiledPack | None:
 def _key(pack: Pack) -> str:
     """Name everything the graph depends on."""
     manifest = pack.manifest
-    parts = [NAME, manifest.backbone.sha256, _adapter(pack)]
+    parts = [NAME, ENCODER, manifest.backbone.sha256, _adapter(pack)]
     if manifest.branches:
         parts.append(LAYOUT)
     if pack.forks:

@@ -22,11 +22,14 @@ from openvino import properties
 from openvino.properties import hint as hints
 
 from umbel.shapes import EncoderShape
+from umbel.windows import BATCH_TOKENS
 
 Floats = NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 NAME = f"openvino-{ov.__version__.split('-')[0]}"
+MAPPED = "mapped"  # names the weights of queries, keys and values in one
+ENCODER = "encoder 2"  # names how its graph is built; another way gives other bits and makes cached graphs unfit
 
 
 class Engine(Protocol):
@@ -79,10 +82,23 @@ class OpenVinoEngine:
         """Return the graph's first results; the arrays are the engine's own and last until the thread's next call."""
         request = getattr(self._local, "request", None)
         if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+            request = self._local.request = self._new_request()
         # In the order of the graph's inputs; without sharing, the results would be copied twice.
         request.infer(list(inputs), share_inputs=True, share_outputs=True)
         return [request.get_output_tensor(place).data for place in range(results)]
+
+    def _new_request(self) -> ov.InferRequest:
+        """Return a request whose results have their memory from the start: only what they fill of it is resident.
+
+        Otherwise each longer text takes a larger piece, and leaves a hole where the smaller one was.
+        """
+        request = self._compiled.create_infer_request()
+        for place, output in enumerate(self._compiled.outputs):
+            shape = output.partial_shape
+            if shape.rank.get_length() == 3 and shape[2].is_static:  # [batch, tokens, width]
+                room = ov.Shape([1, BATCH_TOKENS, shape[2].get_length()])
+                request.set_output_tensor(place, ov.Tensor(output.element_type, room))
+        return request
 
 
 def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:
@@ -102,11 +118,11 @@ def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Seque
 
 
 class GraphBuilder:
-    """Builds the encoder node by node; `kept` are its layers' keys and values in turn, once built."""
+    """Builds the encoder node by node; `kept` are its layers' queries, keys and values side by side, once built."""
 
     def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> None:
         self.shape, self.tensors, self.lower = shape, tensors, lower
-        self.kept: list[ov.Node] = []  # [batch, heads, tokens, hidden/heads]
+        self.kept: list[ov.Node] = []  # [batch, tokens, 3 * hidden]
         self._constants: dict[str, ov.Node] = {}
 
     def build(self) -> ov.Model:
@@ -165,16 +181,29 @@ class GraphBuilder:
 
     def _attention(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
         heads, width = self.shape.heads, self.shape.hidden
-        query, key, value = (
-            ops.transpose(
-                ops.reshape(self.dense(f"{name}.{part}", hidden), numbers(0, 0, heads, width // heads), True),
-                numbers(0, 2, 1, 3),
-            )
-            for part in ("query", "key", "value")
-        )
-        self.kept += [key, value]
-        mixed = ops.scaled_dot_product_attention(query, key, value, bias)
+        mapped = self.mapped(name, hidden)
+        self.kept.append(mapped)
+        split = ops.reshape(mapped, numbers(0, 0, 3 * heads, width // heads), True)
+        query, key, value = ops.split(ops.transpose(split, numbers(0, 2, 1, 3)), number(1), 3).outputs()
+        mixed = ops.scaled_dot_product_attention(query, key, value, bias, _float(1.0))  # `mapped` has scaled queries
         return ops.reshape(ops.transpose(mixed, numbers(0, 2, 1, 3)), numbers(0, 0, width), True)
+
+    def mapped(self, name: str, hidden: ov.Node) -> ov.Node:
+        """Return a layer's queries, scaled for attention, keys and values side by side `[..., 3 * hidden]`.
+
+        They are one product, so that its result can be given out as it stands: were keys results by themselves, the
+        library would round them once more, and hidden states would depend on whether they are (docs/log.md).
+        """
+        return self.dense(f"{name}.{MAPPED}", hidden)
+
+    def tensor(self, name: str) -> Floats:
+        """Return a tensor by its name; those of `mapped` are put together."""
+        owner, what = name.rsplit(".", 1)
+        if not owner.endswith(f".{MAPPED}"):
+            return self.tensors[name]
+        layer = owner.removesuffix(MAPPED)
+        query, key, value = (self.tensors[f"{layer}{part}.{what}"] for part in ("query", "key", "value"))
+        return np.concatenate([query * np.float32((self.shape.hidden // self.shape.heads) ** -0.5), key, value])
 
     def dense(self, name: str, inputs: ov.Node) -> ov.Node:
         """Apply a linear map."""
@@ -190,7 +219,7 @@ class GraphBuilder:
     def _constant(self, name: str) -> ov.Node:
         """Return a tensor's node; readers of the same weights share it."""
         if name not in self._constants:
-            self._constants[name] = ops.constant(self.tensors[name])
+            self._constants[name] = ops.constant(self.tensor(name))
         return self._constants[name]
 
 

@@ -5,7 +5,6 @@ Knows nothing of torch, files of texts, or HTTP. Safe to call from several threa
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -14,25 +13,26 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from umbel.batches import Reading, checked, chunked, groups
-from umbel.branch_graph import BranchEngine, Kept
+from umbel.batches import Reading, checked, chunked
+from umbel.branch_graph import BranchEngine
 from umbel.decide import Answer
 from umbel.described import prediction_of, questions_of
-from umbel.encodings import MOST_HELD, Encoding, EncodingCache, Passing, Progress
+from umbel.encodings import Encoding, EncodingCache, Passing, Progress
 from umbel.engine import Engine
 from umbel.errors import InputError, PackError, UmbelError, suggest
 from umbel.forks import Forks
+from umbel.forward import ForwardPass
 from umbel.gather import by_pace
-from umbel.heads import Heads, pooled
+from umbel.heads import pooled
 from umbel.inquiries import Inquiry, Reply
 from umbel.kinds.base import kind_of
 from umbel.pack import Pack
 from umbel.questions import Question
-from umbel.reader import Reader, reader_of
-from umbel.records import Counters, Prediction, Refused, Result, Window, language_of
+from umbel.reader import Reader
+from umbel.records import Prediction, Refused, Result, language_of
 from umbel.tokenize import Tokenizer
 from umbel.weights import Embedding
-from umbel.windows import batches_of, embedded_in, joined_offsets
+from umbel.windows import joined_offsets
 
 if TYPE_CHECKING:
     from umbel.replies import Order, PackWriter
@@ -64,15 +64,12 @@ class Model:
         cache_bytes: int = CACHE_BYTES,
         forks: Forks | None = None,
     ) -> None:
-        self._forks = forks
         self.pack, self.engine, self.embedding, self.tokenizer = pack, engine, embedding, tokenizer
         self.tasks = pack.tasks
-        self.counters = Counters()
         self._described = {n: questions_of(t) for n, t in self.tasks.items() if t.instruction and not pack.head(n)}
-        self._heads = Heads({name: pack.head(name) for name in self.tasks if name not in self._described})
-        self._counting = threading.Lock()
-        self.encodings = EncodingCache(cache_bytes)
-        self._reader = reader_of(pack, branches, embedding, tokenizer, self._first_hidden) if branches else None
+        self.forward = ForwardPass(pack, engine, embedding, tokenizer, self._described, branches, cache_bytes, forks)
+        self._reader = self.forward.reader
+        self.counters, self._counting = self.forward.counters, self.forward.counting
         self.opens_writer: Callable[[Model], PackWriter] | None = None  # given by `umbel.load`
 
     @overload
@@ -125,37 +122,7 @@ class Model:
         Raises:
             InputError: it is not a string or is blank.
         """
-        found = self.encodings.get(self._maker, checked(text))
-        if found is None:
-            (windows,) = self.tokenizer.windows_many([text])
-            found = self._encoding(text, windows, progress)
-            with self._counting:
-                self.counters.encodings += 1
-            self.encodings.put(found)
-        return found
-
-    def _encoding(self, text: str, windows: Sequence[Window], progress: Progress | None = None) -> Encoding:
-        passing = Passing(windows, self._kept, progress)
-        kept = passing if len(windows) > MOST_HELD else tuple(passing)
-        return Encoding(text, tuple(windows), kept, self._maker)
-
-    def _kept(self, windows: Sequence[Window]) -> list[Kept]:
-        """Encode windows and return what is kept of each."""
-        began = time.perf_counter()
-        found: dict[int, Kept] = {}
-        for length, places in batches_of(windows):
-            found.update(zip(places, self._keep([windows[each] for each in places], length), strict=True))
-        with self._counting:
-            self.counters.windows += len(windows)
-            self.counters.seconds_encoding += time.perf_counter() - began
-        return [found[place] for place in range(len(windows))]
-
-    def _keep(self, windows: Sequence[Window], length: int) -> list[Kept]:
-        """Encode windows of one padded length; keys and values are kept where questions can be asked."""
-        if self._reader:
-            return self._reader.keep(windows, length)
-        hidden = self._encode(windows, length)
-        return [Kept(hidden[row, : len(window.ids)].copy(), ()) for row, window in enumerate(windows)]
+        return self.forward.read(checked(text), progress)
 
     def answer(self, encoding: Encoding, tasks: Sequence[str] | None = None) -> Result:
         """Answer tasks from a text that was read; answers equal those of a fresh reading.
@@ -167,10 +134,10 @@ class Model:
         """
         self._check_made_here(encoding)
         names = self._names(tasks)
-        apart = self._detached(names)
+        apart = self.forward.detached(names)
         shared = [name for name in names if name not in apart]
         reading = Reading(encoding.text, shared, recalled=encoding, windows=list(encoding.windows))
-        reading.logits = [self._logits(kept.hidden, reading) for kept in encoding.kept]
+        reading.logits = [self.forward.logits(kept.hidden, reading) for kept in encoding.kept]
         found = self._result(reading)
         if not apart:
             return found
@@ -217,10 +184,10 @@ class Model:
                 places.setdefault(inquiry.text, []).append((place, self._admit(inquiry, readings)))
             except UmbelError as error:
                 found[place] = error
-        for reading in self._read([*readings.values()], recall=True):
+        for reading in self.forward.run([*readings.values()], recall=True):
             result = self._result(reading)
             if reading.keeps:
-                self.encodings.put(self._encoding_of(reading))
+                self.encodings.put(self.forward.encoding_of(reading))
             found |= {at: self._reply(inquiries[at], names, result, reading) for at, names in places[reading.text]}
         return [found[place] for place in range(len(inquiries))]
 
@@ -239,7 +206,7 @@ class Model:
         if not inquiry.questions:
             return Reply(result)
         try:
-            return Reply(result, tuple(self.ask(self._encoding_of(reading), inquiry.questions, inquiry.exact)))
+            return Reply(result, tuple(self.ask(self.forward.encoding_of(reading), inquiry.questions, inquiry.exact)))
         except UmbelError as error:
             return error
 
@@ -263,14 +230,12 @@ class Model:
             InputError: a text is not a string or is blank.
         """
         checked_texts = [checked(text, f"texts[{place}]: ") for place, text in enumerate(texts)]
-        return np.stack([pooled(states, query) for states in self._first_hidden(checked_texts)])
+        return np.stack([pooled(states, query) for states in self.forward.first_hidden(checked_texts)])
 
-    @cached_property
-    def _maker(self) -> str:
-        """Name all that an encoding depends on: backbone, adapter, tokenizer."""
-        manifest = self.pack.manifest
-        adapter = manifest.adapter.sha256 if manifest.adapter else ""
-        return f"{manifest.backbone.sha256} {adapter} {self.tokenizer.sha256}"
+    @property
+    def encodings(self) -> EncodingCache:
+        """The encodings that are kept."""
+        return self.forward.encodings
 
     @property
     def reader(self) -> Reader:
@@ -290,17 +255,8 @@ class Model:
         return self._reader
 
     def _check_made_here(self, encoding: object) -> None:
-        if not isinstance(encoding, Encoding) or encoding.maker != self._maker:
+        if not isinstance(encoding, Encoding) or encoding.maker != self.forward.maker:
             raise InputError("the encoding was made by another model", "keep the text with this one: model.keep(text)")
-
-    def _first_hidden(self, texts: Sequence[str]) -> list[Floats]:
-        """Return the hidden states of each text's first window `[tokens, hidden]`."""
-        windows = [cut[0] for cut in self.tokenizer.windows_many(texts)]
-        found: dict[int, Floats] = {}
-        for length, places in batches_of(windows):
-            batch = self._encode([windows[place] for place in places], length)
-            found |= {place: states[: len(windows[place].ids)] for place, states in zip(places, batch, strict=True)}
-        return [found[place] for place in range(len(windows))]
 
     def _answer_or_refuse(self, texts: Sequence[str], names: Sequence[str]) -> Iterator[Result | Refused]:
         refused = {}
@@ -326,97 +282,7 @@ class Model:
         return list(dict.fromkeys(tasks))
 
     def _answer(self, texts: Sequence[str], names: Sequence[str]) -> list[Result]:
-        return [self._result(reading) for reading in self._read([Reading(text, list(names)) for text in texts])]
-
-    def _read(self, readings: Sequence[Reading], recall: bool = False) -> Iterator[Reading]:
-        """Encode every text once, and yield each with its logits; what is kept of it is let go of afterwards.
-
-        `recall` takes encodings that are kept already.
-        """
-        self._tokenise(readings, recall)
-        keeps = any(reading.keeps for reading in readings)
-        for group in groups(readings, MOST_HELD) if keeps else [readings]:
-            self._encode_readings(group)
-            for reading in group:
-                yield reading
-                reading.kept = []
-
-    def _tokenise(self, readings: Sequence[Reading], recall: bool) -> None:
-        began = time.perf_counter()
-        for reading in readings:
-            reading.keeps |= any(name in self._described for name in reading.names)
-            recalls = recall and not self._detached(reading.names)  # own layers read states that are not kept
-            found = self.encodings.get(self._maker, reading.text) if recalls else None
-            if found and not isinstance(found.kept, Passing):
-                reading.recalled, reading.windows, reading.kept = found, list(found.windows), list(found.kept)
-        new = [reading for reading in readings if reading.recalled is None]
-        for reading, cut in zip(new, self.tokenizer.windows_many([reading.text for reading in new]), strict=True):
-            reading.windows, reading.kept = cut, [None] * len(cut)
-        with self._counting:
-            self.counters.encodings += len(new)
-            self.counters.windows += sum(len(reading.windows) for reading in new)
-            self.counters.seconds_tokenising += time.perf_counter() - began
-
-    def _encode_readings(self, readings: Sequence[Reading]) -> None:
-        """Encode the windows that are not kept already, and read the heads."""
-        began, encoding = time.perf_counter(), 0.0
-        places = [(reading, part) for reading in readings for part in range(len(reading.windows))]
-        for reading in readings:
-            reading.logits = [self._logits(kept.hidden, reading) if kept else {} for kept in reading.kept]
-        for keeps in (False, True):  # what is kept takes copies, so the others do without
-            chosen = [(each, part) for each, part in places if not each.recalled and self._held(each) == keeps]
-            windows = [reading.windows[part] for reading, part in chosen]
-            for length, batch in batches_of(windows):
-                started = time.perf_counter()
-                some = [windows[place] for place in batch]
-                detached = sorted({name for place in batch for name in self._detached(chosen[place][0].names)})
-                hidden, kepts, own = self._states(some, length, keeps, detached)
-                spent = time.perf_counter() - started
-                encoding += spent
-                for row, place in enumerate(batch):
-                    reading, part = chosen[place]
-                    reading.encoding += spent / len(batch)
-                    tokens = len(windows[place].ids)
-                    reading.logits[part] = self._logits(hidden[row][:tokens], reading)
-                    for name in self._detached(reading.names):
-                        reading.logits[part] |= self._heads.logits(own[name][row][:tokens], [name], reading.seconds)
-                    reading.kept[part] = kepts[row] if kepts else None
-        with self._counting:
-            self.counters.seconds_encoding += encoding
-            self.counters.seconds_heads += time.perf_counter() - began - encoding
-
-    @staticmethod
-    def _held(reading: Reading) -> bool:
-        return reading.keeps and len(reading.windows) <= MOST_HELD
-
-    def _logits(self, states: Floats, reading: Reading) -> dict[str, Floats]:
-        apart = self._described.keys() | set(self._detached(reading.names))
-        return self._heads.logits(states, [name for name in reading.names if name not in apart], reading.seconds)
-
-    def _detached(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name in self._forks.layers] if self._forks else []
-
-    def _states(
-        self, windows: Sequence[Window], length: int, keep: bool, detached: Sequence[str]
-    ) -> tuple[Sequence[Floats], Sequence[Kept] | None, dict[str, Floats]]:
-        """Encode windows once: hidden states, what is kept of each if asked for, and those of detached tasks."""
-        embedded, lengths = embedded_in(self.embedding, windows, length, self.tokenizer.pad)
-        kept: Sequence[Kept] | None = None
-        hidden: Sequence[Floats]
-        lower: Sequence[Floats] = ()
-        if keep:
-            kept, lower = self._need_reader().engine.keep_lower(embedded, lengths)
-            hidden = [each.hidden for each in kept]
-        elif detached:
-            states, lower = self.engine.encode_lower(embedded, lengths)
-            hidden = list(states)
-        else:
-            hidden = list(self.engine.encode(embedded, lengths))
-        own = self._forks.read(lower, lengths, detached) if self._forks and detached else {}
-        return hidden, kept, own
-
-    def _encode(self, windows: Sequence[Window], length: int) -> Floats:
-        return self.engine.encode(*embedded_in(self.embedding, windows, length, self.tokenizer.pad))
+        return [self._result(reading) for reading in self.forward.run([Reading(text, list(names)) for text in texts])]
 
     def _result(self, reading: Reading) -> Result:
         began, names = time.perf_counter(), reading.names
@@ -444,16 +310,8 @@ class Model:
             return {}
         began = time.perf_counter()
         asked = [(name, question) for name in described for question in self._described[name]]
-        answers = iter(self._need_reader().ask(self._encoding_of(reading), [question for _, question in asked]))
+        answers = iter(self._need_reader().ask(self.forward.encoding_of(reading), [question for _, question in asked]))
         reading.spend(time.perf_counter() - began, *(name for name, _ in asked))
         return {
             name: prediction_of(self.tasks[name], [next(answers) for _ in self._described[name]]) for name in described
         }
-
-    def _encoding_of(self, reading: Reading) -> Encoding:
-        if reading.recalled:
-            return reading.recalled
-        kept = tuple(each for each in reading.kept if each)
-        if kept:
-            return Encoding(reading.text, tuple(reading.windows), kept, self._maker)
-        return self._encoding(reading.text, reading.windows)

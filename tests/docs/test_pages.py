@@ -10,7 +10,7 @@ import pytest
 
 from umbel import records
 from umbel.pack import Manifest, TaskEntry
-from umbel.runtime import Counters
+from umbel.records import Counters
 from umbel.spec import DataSpec, PackSpec, TaskSpec, TrainSpec
 
 ROOT = Path(__file__).parents[2]

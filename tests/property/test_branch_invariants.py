@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_pack import VOCABULARY, write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel import branch_graph, encodings, reader, runtime
+from umbel import branch_graph, encodings, forward, reader, runtime
 from umbel.backbones.bert import BertEncoder
 from umbel.branching import branch_states
 from umbel.catalogue import load_backbone
@@ -132,7 +132,7 @@ def test_a_text_too_long_to_keep_answers_as_if_it_were_kept(model, monkeypatch):
     kept = model.ask(text, asked)
     assert len(model.keep(text).kept) > encodings.AT_ONCE
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "MOST_HELD", 3)
+        patch.setattr(forward, "MOST_HELD", 3)
         fresh = runtime.Model(*(getattr(model, n) for n in ("pack", "engine", "embedding", "tokenizer", "engine")))
         told = []
         assert fresh.ask(text, asked, progress=lambda *done: told.append(done)) == kept

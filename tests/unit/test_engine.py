@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from umbel.backbones.bert import BertEncoder
+from umbel.branch_graph import BranchEngine, build_branching_graph
 from umbel.engine import OpenVinoEngine, build_graph
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
@@ -70,3 +71,18 @@ def test_the_answer_is_the_callers_own(tensors, engine):
     kept = first.copy()
     engine.encode(embedded * 2, lengths)
     assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_hidden_states_are_the_same_whether_keys_and_values_are_given_out_or_not(tensors, precision):
+    plain = OpenVinoEngine(build_graph(SHAPE, tensors), precision)
+    keeping = BranchEngine(build_branching_graph(SHAPE, tensors), SHAPE, precision)
+    _, embedded, lengths = embedded_of(tensors, [16, 3, 9, 16], 16)
+    without, beside, kept = (
+        plain.encode(embedded, lengths),
+        keeping.encode(embedded, lengths),
+        keeping.keep(embedded, lengths),
+    )
+    for row, length in enumerate(lengths):
+        assert np.array_equal(without[row, :length], beside[row, :length])
+        assert np.array_equal(without[row, :length], kept[row].hidden)

@@ -9,7 +9,7 @@ from tiny_pack import write_tiny_backbone, write_tiny_pack
 from typer.testing import CliRunner
 
 import umbel
-from umbel import runtime, teach
+from umbel import forward, teach
 from umbel.cli import app
 from umbel.errors import InputError, UmbelError
 from umbel.manifest import ForkFile
@@ -174,7 +174,7 @@ def test_a_described_task_answers_long_and_many_texts_without_keeping_them_all(m
     texts = ["good to Paris", "bad to " * 200, "Paris", "to good"]
     taught = umbel.load(folder / "out")
     whole = [found["mood"].probabilities for found in taught(texts)]
-    monkeypatch.setattr(runtime, "MOST_HELD", 2)
+    monkeypatch.setattr(forward, "MOST_HELD", 2)
     before = taught.counters.encodings
     assert [found["mood"].probabilities for found in taught(texts)] == whole
     assert taught.counters.encodings == before + len(texts)
