@@ -5,8 +5,8 @@ Knows nothing of HTTP, texts or models: a job has a group, a length and its work
 - **Batching.** While all lanes work, jobs gather, and the next batch is taken from them: nothing waits for company
   when a lane is free. Jobs of the length with most work waiting go first, filled up with neighbouring lengths. A job
   that has waited longer than the latency budget heads the next batch, whatever its length.
-- **Admission** is by work (tokens, for a text), all jobs of one call or none, and by time: who would wait too long behind
-  those who wait already, at the pace of late, is told at once when to come again.
+- **Admission** is by work (tokens, for a text), all jobs of one call or none, and by time: who would wait too long
+  behind those who wait already, at the pace of late, is told at once when to come again.
 - **Order.** Jobs of one origin (a connection) are answered in the order they came in, whichever batch they ran in.
 - **Abandoned** jobs, whose caller was cancelled, leave the queue and free their work.
 """
