@@ -5,8 +5,8 @@ Knows nothing of HTTP, texts or models: a job has a group, a length and its work
 - **Batching.** While all lanes work, jobs gather, and the next batch is taken from them: nothing waits for company
   when a lane is free. Jobs of the length with most work waiting go first, filled up with neighbouring lengths. A job
   that has waited longer than the latency budget heads the next batch, whatever its length.
-- **Admission** is by work (tokens, for a text), all jobs of one call or none, and by time: who would wait too long for
-  those who wait already, at the pace of late, is told at once when to come again.
+- **Admission** is by work (tokens, for a text), all jobs of one call or none, and by time: who would wait too long
+  behind those who wait already, at the pace of late, is told at once when to come again.
 - **Order.** Jobs of one origin (a connection) are answered in the order they came in, whichever batch they ran in.
 - **Abandoned** jobs, whose caller was cancelled, leave the queue and free their work.
 """
@@ -35,7 +35,7 @@ class Limits:
 
     `queue_work` is the work that may wait, and `queue_seconds` how long a call may wait for what came before it, at the
     pace of late, ten budgets; `request_work` is that of one call; `batch_work` ends a batch; a job that waited `budget`
-    seconds heads the next one; `first_pace` is the work a second that is expected before anything was measured.
+    seconds heads the next one.
     """
 
     queue_work: int = 64 * 1024
@@ -43,7 +43,6 @@ class Limits:
     request_work: int = 256 * 1024
     batch_work: int = 512
     budget: float = 0.05
-    first_pace: float = FIRST_PACE
 
 
 LIMITS = Limits()
@@ -118,7 +117,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count()
         self._work = 0  # that waits
-        self._pace = self.limits.first_pace
+        self._pace = FIRST_PACE
         self._draining = self._woken = False
         self._idle = asyncio.Event()
         self._idle.set()
