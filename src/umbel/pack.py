@@ -303,6 +303,17 @@ def write_reading(
     return _changed(source, folder, change)
 
 
+def write_training(source: Pack, folder: Path, training: Mapping[str, Any], card: Callable[[Manifest], str]) -> Pack:
+    """Write a copy of a pack that says something else of its training, and a card of its own; no other file changes."""
+
+    def change(draft: Path) -> Manifest:
+        manifest = source.manifest.model_copy(update={"training": dict(training)})
+        (draft / CARD).write_text(card(manifest), encoding="utf-8")
+        return manifest
+
+    return _changed(source, folder, change)
+
+
 def _changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> Pack:
     """Copy a pack, change the copy, write its manifest, and put it in place when all of it is on disk."""
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

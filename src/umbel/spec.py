@@ -122,6 +122,19 @@ class TrainSpec(_Settings):
     question_weight: Positive = 1.0
 
 
+class SeparationSpec(_Settings):
+    """What tasks do not share once they are trained together, and how much that may cost (`umbel train --sharing`).
+
+    `all`: nothing but heads; `none`: every task has all layers to itself; `auto`: measured, task by task.
+    """
+
+    sharing: Literal["all", "none", "auto"] = "all"
+    megabytes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 32.0  # of all own parts together
+    latency: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0  # encodings of a text when all tasks are asked
+    epochs: Positive = 2.0  # passes over a task's rows when a part of its own is tried
+    rank: Count = 16  # of an own adapter
+
+
 class PackSpec(_Settings):
     """A whole declaration; paths in it are relative to `folder`."""
 
@@ -133,6 +146,7 @@ class PackSpec(_Settings):
     tasks: tuple[TaskSpec, ...]
     flow: dict[str, Any] | None = None  # which steps run when (`flow_spec`)
     train: TrainSpec = TrainSpec()
+    separation: SeparationSpec = SeparationSpec()
     folder: Path = Path()
 
 
@@ -233,6 +247,8 @@ def _model(place: tuple[str | int, ...]) -> type[BaseModel]:
         return Writing
     if place[:1] == ("tasks",):
         return DataSpec if "data" in place[2:] else TaskSpec
+    if place[:1] == ("separation",):
+        return SeparationSpec
     if place[:1] == ("train",):
         return MixingSpec if "mixing" in place else TrainSpec
     return PackSpec

@@ -49,10 +49,12 @@ def train_pack(
     restart: bool = False,
     teach: Path | None = None,
     log_to: Path | None = None,
+    name: str = PACK,
 ) -> Path | None:
     """Train the tasks of a declaration, from the last save in `folder` if there is one; return the pack's own.
 
-    What the trained tasks say of their train rows is kept in `teach`, if given; `log_to` is a folder for TensorBoard.
+    What the trained tasks say of their train rows is kept in `teach`, if given; `log_to` is a folder for TensorBoard;
+    `name` is the pack's below `folder`.
 
     Of several processes that torchrun started only the first shows anything, writes, and returns a folder.
 
@@ -67,11 +69,17 @@ def train_pack(
 
     with joined() as processes, _one_speaks(processes):
         writer = writer_to(log_to) if log_to and processes.leads else None
-        return _train(spec, folder or RUNS / spec.name, restart, teach, processes, writer)
+        return _train(spec, folder or RUNS / spec.name, restart, teach, processes, writer, name)
 
 
 def _train(
-    spec: PackSpec, folder: Path, restart: bool, teach: Path | None, processes: Processes, writer: Writer | None
+    spec: PackSpec,
+    folder: Path,
+    restart: bool,
+    teach: Path | None,
+    processes: Processes,
+    writer: Writer | None,
+    name: str,
 ) -> Path | None:
     from umbel import checkpoint
     from umbel.publish import publish
@@ -98,7 +106,7 @@ def _train(
         with spinner("answering the train rows"):
             trainer.teach(teach)
     with spinner("calibrating and writing the pack"):
-        return publish(trainer, folder / PACK).folder
+        return publish(trainer, folder / name).folder
 
 
 def asker_of(spec: PackSpec, data: Data) -> Asker | None:
