@@ -48,8 +48,12 @@ def train(
         ),
     ] = None,
     log_to: Annotated[
-        Path | None,
-        typer.Option("--log-to", metavar="FOLDER", help="Write the curves there for TensorBoard, while it trains."),
+        str | None,
+        typer.Option(
+            "--log-to",
+            metavar="FOLDER",
+            help="Write the curves there for TensorBoard, or with mlflow:ADDRESS to MLflow's server, while it trains.",
+        ),
     ] = None,
     sharing: Annotated[
         Literal["all", "none", "auto"] | None,

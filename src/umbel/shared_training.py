@@ -29,7 +29,7 @@ class Wanted:
 
 
 def train(
-    declaration: Path, folder: Path | None, restart: bool, teach: Path | None, log_to: Path | None, wanted: Wanted
+    declaration: Path, folder: Path | None, restart: bool, teach: Path | None, log_to: str | None, wanted: Wanted
 ) -> Path | None:
     """Train a declaration's tasks, then separate them as wanted; return the pack's folder.
 
@@ -74,7 +74,7 @@ def _budget(written: str) -> dict[str, float]:
     return {"megabytes": megabytes, "latency": latency}
 
 
-def _checked(wanted: Wanted, sharing: str, teach: Path | None, log_to: Path | None) -> None:
+def _checked(wanted: Wanted, sharing: str, teach: Path | None, log_to: str | None) -> None:
     given = {"--sharing-budget": wanted.budget, "--start": wanted.start, "--interference": wanted.study}
     for option, value in given.items():
         if value is not None and sharing != "auto":
@@ -85,7 +85,7 @@ def _checked(wanted: Wanted, sharing: str, teach: Path | None, log_to: Path | No
 
 
 def _joint(
-    declaration: Path, spec: PackSpec, folder: Path, restart: bool, teach: Path | None, log_to: Path | None
+    declaration: Path, spec: PackSpec, folder: Path, restart: bool, teach: Path | None, log_to: str | None
 ) -> Pack | None:
     """Return the jointly trained pack, from an earlier run where the declaration is the same."""
     done, name = folder / DONE, _name(declaration, spec)

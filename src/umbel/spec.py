@@ -83,10 +83,11 @@ class TaskSpec(_Settings):
 class MixingSpec(_Settings):
     """How often each file's rows are drawn: by size, its square root, or `size ** (1 / temperature)`.
 
+    `progress` begins with the square root; then files get more whose tasks' dev scores move (Matiisen et al. 2017).
     A file of more than `cap` rows counts as one of so many (Raffel et al. 2020); 0: no cap.
     """
 
-    by: Literal["size", "square-root", "temperature"] = "size"
+    by: Literal["size", "square-root", "temperature", "progress"] = "size"
     temperature: Positive = 2.0
     cap: Annotated[int, Field(ge=0)] = 0
 
@@ -112,6 +113,7 @@ class TrainSpec(_Settings):
     ] = "sum"
     evaluate_every: Positive = 0.25  # epochs
     patience: Annotated[int, Field(ge=0)] = 4  # evaluations without a better score before a task stops; 0: never
+    keep: Literal["end", "best"] = "end"  # the weights of the last evaluation, or those of the best mean dev score
     dev_rows: Count = 500
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     seed: Annotated[int, Field(ge=0)] = 1
