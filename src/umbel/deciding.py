@@ -1,7 +1,8 @@
 """Decides task by task how much it shares, from dev scores that were measured, within a budget; says why in sentences.
 
 A task leaves what all share only where its dev rows say so: where it scores below itself trained alone by more than
-noise, and some way of its own surely scores better on the same rows. Knows nothing of trainings: it asks for them.
+noise, or than a point, and some way of its own surely scores better on the same rows. Knows nothing of trainings: it
+asks for them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     pass
 
 Sentence = dict[str, str]  # by language: en, zh
+
+LOSS = 1.0  # points that a task may lose at most, where less than that is told from noise
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Standing:
     def noise(self) -> float:
         """Half the interval of its dev score."""
         return (self.joint.high - self.joint.low) / 2
+
+    @property
+    def margin(self) -> float:
+        """What it may lose without anything being done: its noise, and never more than `LOSS`."""
+        return min(self.noise, LOSS)
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,8 @@ def decide(
 ) -> dict[str, Choice]:
     """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
 
-    `ways` come in the order of their cost. Of a task they are tried until one comes as near to the score alone as
-    noise allows; where none does, the cheapest is taken that is as good as the best of them, within noise.
+    `ways` come in the order of their cost. Of a task they are tried until one comes near the score alone, within noise
+    and `LOSS`; where none does, the cheapest is taken that is as good as the best of them, within noise.
     """
     left, found = budget, {}
     for standing in sorted(standings, key=lambda each: -each.loss):
@@ -107,12 +115,12 @@ def decide(
 
 
 def _choose(standing: Standing, ways: Sequence[Way], short: bool, trying: Trying) -> Choice:
-    if standing.loss <= standing.noise:
+    if standing.loss <= standing.margin:
         return Choice(standing)
     trials: list[Trial] = []
     for way in ways:
         trials.append(trying(standing.task, way))
-        if trials[-1].sure and trials[-1].gain.value >= standing.loss - standing.noise:
+        if trials[-1].sure and trials[-1].gain.value >= standing.loss - standing.margin:
             return Choice(standing, way, tuple(trials))
     sure = [trial for trial in trials if trial.sure]
     if not sure:
@@ -172,7 +180,7 @@ def explain(choice: Choice) -> Sentence:
             f"{standing.task} shares all: {joint:.2f} together, {standing.alone:.2f} alone.",
             f"{standing.task} 共享全部：联合 {joint:.2f}，单独 {standing.alone:.2f}。",
         )
-    if standing.loss <= standing.noise:
+    if standing.loss <= standing.margin:
         return _said(
             f"{standing.task} shares all: it loses {standing.loss:.2f} against alone, no more than the noise of its "
             f"dev rows ({standing.noise:.2f}).",

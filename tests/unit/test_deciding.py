@@ -54,6 +54,14 @@ def test_a_task_that_does_not_surely_lose_shares_all(alone):
     assert "shares all" in explain(choice)["en"]
 
 
+def test_much_noise_does_not_excuse_more_than_a_point():
+    wide = standing(72.0, noise=3.0)
+    tried = []
+    decide([wide], WAYS, COSTS, PLENTY, trying({"head": 0.9, "adapter": 1.1}, tried=tried))
+    assert tried == [("mood", "head"), ("mood", ADAPTER.name)]  # the first left a loss of 1.1
+    assert decide([standing(70.9, noise=3.0)], WAYS, COSTS, PLENTY, trying({}))["mood"].trials == ()
+
+
 def test_errors_are_better_low():
     less = decide([standing(60.0, metric="mean-absolute-error")], WAYS, COSTS, PLENTY, trying({"head": 10}))
     assert less["mood"].way == HEAD
