@@ -130,6 +130,13 @@ def test_auto_measures_decides_and_goes_on_where_it_was_stopped(home, monkeypatc
     assert {each["way"] for each in notes["tasks"].values()} == {"head"}  # the cheapest that recovers
     assert notes["over_nothing"][2] >= 0
     assert not (home / "auto/parts/draft").exists()
+    pytest.importorskip("matplotlib")
+    shown = invoke("report", "auto/pack", "--out", "shown", "--language", "zh")
+    assert shown.exit_code == 0, shown.output
+    told, page = (home / "shown/report.md").read_text(), (home / "shown/report.html").read_text()
+    assert "## 各任务共享什么" in told
+    assert notes["tasks"]["mood"]["why"]["zh"] in told
+    assert notes["tasks"]["mood"]["why"]["en"] in page.replace("&#x27;", "'")
 
 
 def test_auto_trains_together_first_and_not_again(home, monkeypatch):
