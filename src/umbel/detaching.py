@@ -197,14 +197,13 @@ def alone(
         "sharing": "full",
         "combining": "sum",
         "head_learning_rate": head_share * spec.train.head_learning_rate,
-        "mixing": spec.train.mixing.model_copy(update={"by": "size"}),
         "teachers": "",
         "questions": "",
         "keep_vectors": 0.0,
     }
     kept = tuple(each for each in spec.tasks if each.name == task)
     declared = spec.model_copy(update={"tasks": kept, "train": spec.train.model_copy(update=settings)})
-    return declared, Data({task: data.tasks[task]}, train, dev, dict.fromkeys(train, 1.0))
+    return declared, Data({task: data.tasks[task]}, train, dev, {source: data.shares[source] for source in train})
 
 
 def _rows(examples: Iterable[Example], task: str) -> list[Example]:
