@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,12 +49,20 @@ def train(
     from umbel import separation
 
     folder = folder or RUNS / spec.name
-    if restart:
+    leads = os.environ.get("RANK", "0") == "0"  # torchrun's name of this process; parts are trained by one alone
+    if restart and leads:
         separation.forget(folder)
-    if sharing == "none":
-        return separation.share_nothing(spec, folder).folder
-    joint = read_pack(wanted.start) if wanted.start else _joint(declaration, spec, folder, restart, teach, log_to)
-    return separation.share_by_measure(spec, folder, joint, wanted.study).folder if joint else None
+    joint: Pack | None = None
+    if sharing == "auto":
+        joint = read_pack(wanted.start) if wanted.start else _joint(declaration, spec, folder, restart, teach, log_to)
+    if not leads:
+        return None
+    pack = (
+        separation.share_by_measure(spec, folder, joint, wanted.study)
+        if joint
+        else separation.share_nothing(spec, folder)
+    )
+    return pack.folder
 
 
 def _separated(spec: PackSpec, wanted: Wanted) -> PackSpec:

@@ -217,6 +217,15 @@ def test_a_study_says_which_tasks_lose(home, change, way, monkeypatch):
     assert ("beside mood" in found["city"]["why"]["en"]) is (way == "head")
 
 
+def test_of_several_processes_one_trains_parts(home, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    for name in ("share_nothing", "share_by_measure"):
+        monkeypatch.setattr(separation, name, lambda *_: pytest.fail("trained by more than one"))
+    for arguments in (["none"], ["auto", "--start", "run/pack"]):
+        done = invoke("train", "pack.yaml", "--out", "second", "--sharing", *arguments)
+        assert (done.exit_code, done.output) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
