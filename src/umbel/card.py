@@ -74,7 +74,7 @@ def _separation(notes: Mapping[str, Any] | None) -> list[str]:
     if not notes or "tasks" not in notes:
         return []
     budget = notes["budget"]
-    lines = [f"- {each['why']['en']}" for each in notes["tasks"].values()]
+    lines = dict.fromkeys(f"- {each['why']['en']}" for each in notes["tasks"].values())
     cost = (
         f"Own parts take {notes['megabytes']:.2f} of {budget['megabytes']:g} MB allowed; a text of which all tasks are "
         f"asked takes {notes['latency']:.2f} of {budget['latency']:g} encodings allowed. {notes['summary']['en']}"

@@ -97,7 +97,10 @@ def train(
     try:
         pack = shared_training.train(declaration, out, restart, teach, log_to, wanted)
     except KeyboardInterrupt:
-        command = f"umbel train {declaration}" + (f" --out {out}" if out else "")
+        options = {"--out": out, "--sharing": sharing, "--sharing-budget": sharing_budget, "--start": start,
+                   "--interference": interference}  # fmt: skip
+        given = "".join(f" {option} {value}" for option, value in options.items() if value is not None)
+        command = f"umbel train {declaration}{given}"
         output().print(f"\nStopped. Go on from the last save with: {command}", soft_wrap=True)
         raise typer.Exit(130) from None
     if pack:

@@ -170,12 +170,6 @@ class OwnPart:
         )
 
 
-def train_own(part: OwnPart, told: Callable[[int], None] = lambda rows: None) -> Forked:
-    """Train a task's own part to its end, from where a broken-off training of it stands."""
-    part.encode(told)
-    return part.run()
-
-
 def alone(
     spec: PackSpec, data: Data, pack: Pack, task: str, epochs: float, head_share: float = HEAD_SHARE
 ) -> tuple[PackSpec, Data]:

@@ -127,7 +127,8 @@ def _separation(notes: Plain | None) -> Iterator[Block]:
     budget, used = notes["budget"], (notes["megabytes"], notes["latency"])
     yield Heading(2, Said("What tasks share", "各任务共享什么"))
     yield Paragraph(Said(notes["summary"]["en"], notes["summary"]["zh"]))
-    yield Items([Said(each["why"]["en"], each["why"]["zh"]) for each in notes["tasks"].values()])
+    whys = {each["why"]["en"]: each["why"]["zh"] for each in notes["tasks"].values()}
+    yield Items([Said(english, chinese) for english, chinese in whys.items()])
     yield Paragraph(
         Said(
             f"Own parts take {used[0]:.2f} of {budget['megabytes']:g} MB allowed; a text of which all tasks are asked "

@@ -37,7 +37,7 @@ from umbel.spec import PackSpec
 from umbel.teach import prove
 from umbel.terminal import output, spinner
 from umbel.training import PACK
-from umbel.ways import Cost, Way, cost_of, ways_of
+from umbel.ways import ALL, Cost, Way, cost_of, ways_of
 
 Plain = dict[str, Any]
 NOTHING = Interval(0.0, 0.0, 0.0)
@@ -125,7 +125,7 @@ class Separation:
             self.trial,
         )
         pack, guard = self.guarded(choices)
-        for choice in choices.values():
+        for choice in choices.values() if guard.took == "auto" else ():
             _say(explain(choice)["en"])
         _say(guarded_in_words(guard)["en"])
         return _written(pack, self.parts.folder, self._notes(choices, guard))
@@ -205,7 +205,9 @@ class Separation:
 
     def _notes(self, choices: Mapping[str, Choice], guard: Guard) -> Plain:
         """Return what the pack, its card and its report keep of the decision."""
-        cost = sum((choice.cost for choice in choices.values()), Cost())
+        whole = guard.took == "none"
+        own = [self.costs[WHOLE] if whole else choice.cost for choice in choices.values() if guard.took != "all"]
+        cost = sum(own, Cost())
         notes = {
             "sharing": guard.took,
             "budget": {"megabytes": self.settings.megabytes, "latency": self.settings.latency},
@@ -214,20 +216,21 @@ class Separation:
             "over_all": list(guard.over_all),
             "over_nothing": list(guard.over_nothing) if guard.over_nothing else None,
             "summary": guarded_in_words(guard),
-            "tasks": {task: _plain(choice) for task, choice in choices.items()},
+            "tasks": {task: _plain(choice, guard) for task, choice in choices.items()},
         }
         return rounded(notes)  # type: ignore[no-any-return]
 
 
-def _plain(choice: Choice) -> Plain:
+def _plain(choice: Choice, guard: Guard) -> Plain:
     standing = choice.standing
+    way = {"auto": choice.way, "all": ALL, "none": WHOLE}[guard.took]
     trials = {t.way.name: {"score": t.score, "gain": list(t.gain), "bytes": t.cost.bytes} for t in choice.trials}
     return {
-        "way": choice.way.name,
+        "way": way.name,
         "joint": list(standing.joint),
         "alone": standing.alone,
         "trials": trials,
-        "why": explain(choice),
+        "why": explain(choice) if guard.took == "auto" else guarded_in_words(guard),
     }
 
 

@@ -180,6 +180,9 @@ def test_the_guard_takes_sharing_all_where_the_runtime_says_it_is_better(home, m
     monkeypatch.setattr(work, "_composed", lambda choices: ("composed", worse))
     pack, guard = work.guarded(choices_of())
     assert (pack, guard.took) == (work.joint, "all")
+    notes = work._notes(choices_of(), guard)
+    assert (notes["sharing"], notes["megabytes"], notes["latency"]) == ("all", 0, 1)
+    assert {each["way"] for each in notes["tasks"].values()} == {"all"}
     noisy = {"mood": Interval(-3.0, -9.0, 3.0), "city": Interval(0.1, 0.0, 0.2)}
     monkeypatch.setattr(work, "_composed", lambda choices: ("composed", noisy))
     assert work.guarded(choices_of(60.0)) == ("composed", work.guarded(choices_of(60.0))[1])
@@ -195,6 +198,9 @@ def test_the_guard_takes_sharing_nothing_where_that_is_better_and_fits(home, mon
     work.budget = Cost(10**9, 2.0)
     pack, guard = work.guarded(choices_of())
     assert (pack, guard.took) == ("nothing shared", "none")
+    notes = work._notes(choices_of(), guard)
+    assert (notes["sharing"], notes["latency"]) == ("none", 3)
+    assert {each["way"] for each in notes["tasks"].values()} == {"fork-0"}
     work.budget = Cost(10**9, 1.5)
     assert work.guarded(choices_of())[1].took == "auto"
 
