@@ -75,7 +75,10 @@ class UpperEncoder(nn.Module):
 
 
 class OwnPart:
-    """A task's own part in training: its trainer, over hidden states of what all share, that are kept."""
+    """A task's own part in training: its trainer, over hidden states of what all share, that are kept.
+
+    They stand in `encodings`, a file that other parts of the task above the same layer can take, or in `folder`.
+    """
 
     def __init__(
         self,
@@ -88,11 +91,13 @@ class OwnPart:
         folder: Path,
         reporter: Reporter,
         rank: int = RANK,
+        encodings: Path | None = None,
     ) -> None:
         layers = backbone.shape.layers
         if not 0 <= way.layer < layers:
             raise InputError(f"found layer {way.layer} to fork at, expected 0 to {layers - 1}")
         self.pack, self.task, self.way, self.folder = pack, task, way, folder
+        self.encodings = encodings or folder / ENCODINGS
         self.first = way.layer if way.own else layers
         self.shared = adapters.merge(backbone.tensors, pack.adapter())
         graph = GraphBuilder(backbone.shape, self.shared).build_lower(self.first)
@@ -112,23 +117,20 @@ class OwnPart:
 
     def encode(self, told: Callable[[int], None] = lambda rows: None) -> None:
         """Encode the train and dev rows once; a training that goes on finds them where the one before kept them."""
-        path = self.folder / ENCODINGS
-        self.states.restore(path)
+        self.states.restore(self.encodings)
         known = len(self.states)
         windows = [item.window for items in self.trainer.items.values() for item in items]
         texts = [example.text for examples in self.trainer.data.dev.values() for example in examples]
         windows += [window for cut in self.trainer.backbone.tokenizer.windows_many(texts) for window in cut]
         self.states.encode(windows, told)
         if len(self.states) > known:
-            self.states.save(path)
+            self.states.save(self.encodings)
 
     def run(self) -> Forked:
         """Train, or go on where it was broken off; calibrate and score what is stored."""
         self.trainer.run()
         fork = self._stored()
-        found = self.answer(fork)
-        (self.folder / ENCODINGS).unlink(missing_ok=True)
-        return found
+        return self.answer(fork)
 
     def answer(self, fork: Mapping[str, NDArray[Any]]) -> Forked:
         """Calibrate and score the part as it is now; untrained, that is the task as it stands in the pack."""

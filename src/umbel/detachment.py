@@ -75,6 +75,7 @@ def detach_pack(
         with row_bar(f"encoding the rows up to layer {first}") as told:
             part.encode(told)
         forked = part.run()
+        part.encodings.unlink(missing_ok=True)
     target = out or pack.folder
     draft = target.with_name(f".{target.name}.{os.getpid()}.detached")
     try:

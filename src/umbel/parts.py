@@ -61,6 +61,8 @@ class Parts:
             part = self._part(pack, task, way, name, epochs, fresh, reporter)
             with row_bar(f"encoding the rows of {task}") as told:
                 part.encode(told)
+            for other in set(part.encodings.parent.glob("below-*")) - {part.encodings}:
+                other.unlink()  # of another layer: up to a gigabyte that no part takes any more
             forked = part.run()
         _keep(self._place(task, name), forked)
         shutil.rmtree(part.folder, ignore_errors=True)
@@ -135,8 +137,16 @@ class Parts:
         from umbel.detaching import HEAD_SHARE, OwnPart, alone
 
         spec, data = alone(self.spec, self.data, pack, task, epochs, 1.0 if fresh else HEAD_SHARE)
-        folder = self._place(task, f"{name}.training")
-        return OwnPart(pack, task, spec, data, self.backbone, way, folder, reporter, self.spec.separation.rank)
+        folder, rank = self._place(task, f"{name}.training"), self.spec.separation.rank
+        layer = way.layer if way.own else self.backbone.shape.layers
+        encodings = self._place(task, f"below-{layer}.safetensors")
+        return OwnPart(pack, task, spec, data, self.backbone, way, folder, reporter, rank, encodings)
+
+    def tidy(self) -> None:
+        """Take away what no further run needs."""
+        shutil.rmtree(self.folder / PARTS / "draft", ignore_errors=True)
+        for path in (self.folder / PARTS).glob("*/below-*"):
+            path.unlink()
 
     def _place(self, task: str, name: str) -> Path:
         return self.folder / PARTS / task / name

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel import load as load_model
 from umbel.card import card_of
@@ -39,6 +39,9 @@ from umbel.terminal import output, spinner
 from umbel.training import PACK
 from umbel.ways import ALL, Cost, Way, cost_of, ways_of
 
+if TYPE_CHECKING:
+    from umbel.detaching import Forked
+
 Plain = dict[str, Any]
 NOTHING = Interval(0.0, 0.0, 0.0)
 
@@ -52,7 +55,7 @@ def share_nothing(spec: PackSpec, folder: Path) -> Pack:
     with spinner(f"reading the data of {spec.name}"):
         data = load(spec)
     parts = Parts(spec, data, ready_backbone(backbone_of(spec)), folder)
-    return _written(parts.nothing_shared(), folder, {"sharing": "none"})
+    return _written(parts.nothing_shared(), parts, {"sharing": "none"})
 
 
 def share_by_measure(spec: PackSpec, folder: Path, joint: Pack, study: Path | None = None) -> Pack:
@@ -93,10 +96,10 @@ def _declared(spec: PackSpec, joint: Pack) -> PackSpec:
     return spec.model_copy(update={"tasks": tasks})
 
 
-def _written(pack: Pack, folder: Path, notes: Plain) -> Pack:
+def _written(pack: Pack, parts: Parts, notes: Plain) -> Pack:
     """Write a draft to its place with what is known of its separation, and take the draft away."""
-    found = write_training(pack, folder / PACK, {**pack.manifest.training, "separation": notes}, card_of)
-    shutil.rmtree(folder / PARTS / "draft", ignore_errors=True)
+    found = write_training(pack, parts.folder / PACK, {**pack.manifest.training, "separation": notes}, card_of)
+    parts.tidy()
     return found
 
 
@@ -109,6 +112,7 @@ class Separation:
         shape = parts.backbone.shape
         self.costs = {way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), WHOLE]}
         self.ways = ways_of(shape.layers)
+        self._before: dict[str, Forked] = {}
         self.budget = Cost(round(self.settings.megabytes * 1e6), self.settings.latency - 1)
 
     def run(self) -> Pack:
@@ -128,13 +132,19 @@ class Separation:
         for choice in choices.values() if guard.took == "auto" else ():
             _say(explain(choice)["en"])
         _say(guarded_in_words(guard)["en"])
-        return _written(pack, self.parts.folder, self._notes(choices, guard))
+        return _written(pack, self.parts, self._notes(choices, guard))
 
     def standing(self, task: str) -> Standing:
         """Return how a task stands when it shares all."""
-        declared, before = self.tasks[task], self.parts.before(self.joint, task)
+        declared, before = self.tasks[task], self._as_it_was(task)
         joint = score_interval(declared, before.golds, before.predictions)
         return Standing(task, declared.metric, joint, self._alone(task, joint.value), self._hurt_by(task))
+
+    def _as_it_was(self, task: str) -> Forked:
+        """Return the answers of the task as it stands in the joint pack, made once."""
+        if task not in self._before:
+            self._before[task] = self.parts.before(self.joint, task)
+        return self._before[task]
 
     def _alone(self, task: str, joint: float) -> float:
         """Return the score alone: what the study's change makes it, else the pack's record, else of a training now."""
@@ -156,7 +166,7 @@ class Separation:
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
             forked = self.parts.trained(self.joint, task, way, way.name, self.settings.epochs)
-            before = self.parts.before(self.joint, task)
+            before = self._as_it_was(task)
             gain = gain_interval(self.tasks[task], before.golds, before.predictions, forked.predictions)
             size = sum(value.nbytes for value in forked.fork.values())
             kept[way.name] = {"score": float(forked.entry.scores["score"]), "gain": list(gain), "bytes": size}

@@ -58,7 +58,7 @@ def test_curves_go_to_a_run_of_mlflow_which_a_later_training_goes_on_with(home, 
 @pytest.mark.filterwarnings("ignore")
 def test_a_server_that_is_not_there_is_told_and_one_that_goes_is_done_without(home, monkeypatch, caplog):
     mlflow = pytest.importorskip("mlflow")
-    with pytest.raises(InputError, match="mlflow:http://127.0.0.1:9"):
+    with pytest.raises(InputError, match=r"mlflow:http://127\.0\.0\.1:9"):
         writer_to("mlflow:http://127.0.0.1:9", home)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     writer = writer_to(f"mlflow:{home / 'store'}", home)

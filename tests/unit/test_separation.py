@@ -12,6 +12,7 @@ from umbel import separation
 from umbel.cli import app
 from umbel.data import load
 from umbel.deciding import Standing, Trial, decide
+from umbel.frozen import HiddenStates
 from umbel.intervals import Interval
 from umbel.loading import backbone_of_pack
 from umbel.pack import read_pack
@@ -110,6 +111,22 @@ def test_each_way_is_trained_taken_and_answers(home, way, monkeypatch):
     card = (pack.folder / "CARD.md").read_text()
     assert notes["tasks"][task]["why"]["en"] in card
     assert notes["summary"]["en"] in card
+
+
+def test_parts_above_one_layer_share_what_was_encoded_once(home, monkeypatch):
+    work = worker(home, "once", {"mood": 100.0, "city": 100.0})
+    first = work.trial("mood", Way("adapter", 1))
+    (kept,) = (home / "once/parts/mood").glob("below-*")
+    assert kept.name == "below-1.safetensors"
+    encode = HiddenStates._encode
+    monkeypatch.setattr(HiddenStates, "_encode", lambda *_: pytest.fail("encoded again"))
+    assert work.trial("mood", Way("fork", 1)).gain.value > 0
+    assert work.trial("mood", Way("adapter", 1)) == first
+    monkeypatch.setattr(HiddenStates, "_encode", encode)
+    work.trial("mood", HEAD)
+    assert [path.name for path in (home / "once/parts/mood").glob("below-*")] == ["below-2.safetensors"]
+    work.parts.tidy()
+    assert not list((home / "once/parts").glob("*/below-*"))
 
 
 def test_auto_measures_decides_and_goes_on_where_it_was_stopped(home, monkeypatch):

@@ -214,7 +214,7 @@ def test_the_best_epoch_is_kept(backbone, tmp_path, monkeypatch):
     again = bits_of(trainer_of(backbone, tmp_path, **settings).run())  # finished: nothing is trained, the best given
     assert all(torch.equal(again[name], found[name]) for name in found)
     (tmp_path / BEST).write_bytes(b"damaged")
-    with pytest.raises(InputError, match="best.safetensors: cannot be read"):
+    with pytest.raises(InputError, match=r"best\.safetensors: cannot be read"):
         trainer_of(backbone, tmp_path, **settings).run()
 
 
