@@ -130,7 +130,7 @@ class PackEngine:
     def __call__(self, asked: Sequence[tuple[str, Asked]]) -> Iterator[tuple[str, Answers]]:
         """Yield each ask's answer, with its seconds."""
         for name, each in asked:
-            self.model.encodings = EncodingCache(CACHE_BYTES)
+            self.model.forward.encodings = EncodingCache(CACHE_BYTES)
             began = time.process_time()
             (answer,) = self.model.ask(each.text, [each.question])
             first = time.process_time()

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUND_ROWS = 4096  # enough rows to sort by length that little is padded
+LEAST = 0.5  # of its share, what a task keeps that makes no progress
 
 Row = tuple[str, int]
 
 
 def shares_of(
     sizes: Mapping[str, int],
-    by: Literal["size", "square-root", "temperature"],
+    by: Literal["size", "square-root", "temperature", "progress"],
     temperature: float = 1.0,
     factors: Mapping[str, float] | None = None,
     cap: int = 0,
@@ -28,13 +29,36 @@ def shares_of(
     """Return each source's share of the rows; shares sum to 1.
 
     Rows are drawn by size, by its square root, or by `size ** (1 / temperature)` (Aharoni et al. 2019), times the
-    source's own factor. With a `cap` a larger source counts as one of so many rows (Raffel et al. 2020).
+    source's own factor; `progress` begins with the square root (`by_progress`). With a `cap` a larger source counts as
+    one of so many rows (Raffel et al. 2020).
     """
-    power = {"size": 1.0, "square-root": 0.5, "temperature": 1 / temperature}[by]
+    power = {"size": 1.0, "temperature": 1 / temperature}.get(by, 0.5)
     counted = {name: min(size, cap) if cap else size for name, size in sizes.items()}
     weights = {name: size**power * (factors or {}).get(name, 1.0) for name, size in counted.items()}
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
+
+
+def by_progress(
+    shares: Mapping[str, float], rows: Mapping[str, Sequence[Collection[str]]], history: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
+    """Return shares that go where dev scores move, as a teacher would have it (Matiisen et al. 2017); they sum to 1.
+
+    `rows` are the tasks that each row of a source trains, `history` the dev scores of the evaluations so far. A task
+    counts by how far its score moved between the last two, up or down, but by half of the average at least, so that
+    none is forgotten. With fewer than two evaluations the shares are as they were.
+    """
+    if len(history) < 2:
+        return dict(shares)
+    moved = {task: abs(score - history[-2].get(task, score)) for task, score in history[-1].items()}
+    mean = sum(moved.values()) / max(len(moved), 1)
+    factors = {task: LEAST + (1 - LEAST) * move / mean if mean else 1.0 for task, move in moved.items()}
+    weights = {}
+    for source, share in shares.items():
+        known = [factors[task] for tasks in rows[source] for task in tasks if task in factors]
+        weights[source] = share * (sum(known) / len(known) if known else 1.0)
+    total = sum(weights.values())
+    return {source: weight / total for source, weight in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -42,7 +66,8 @@ class Plan:
     """The rows of every round, cut into batches of one length.
 
     `lengths` gives each source's tokens per row. A batch holds at most `batch_rows` rows and, padded, at most
-    `batch_tokens` tokens, but always one row. Rows are sorted by length within a round of `round_rows`.
+    `batch_tokens` tokens, but always one row. Rows are sorted by length within a round of `round_rows`. `turns` are
+    rounds, in order, from which on other shares hold.
     """
 
     lengths: Mapping[str, NDArray[np.integer]]
@@ -52,6 +77,7 @@ class Plan:
     batch_tokens: int
     seed: int
     round_rows: int = ROUND_ROWS
+    turns: Sequence[tuple[int, Mapping[str, float]]] = ()
 
     @property
     def rounds(self) -> int:
@@ -60,7 +86,7 @@ class Plan:
 
     def fraction(self, number: int, part: float) -> float:
         """Return how much of the training lies before a point of one round, `part` of it done: 0 to 1."""
-        first, last = (min(n * self.round_rows, self.rows) for n in (number, number + 1))
+        first, last = (self._rows_before(n) for n in (number, number + 1))
         return (first + part * (last - first)) / self.rows
 
     def batches(self, number: int, without: Collection[str] = ()) -> list[list[Row]]:
@@ -84,7 +110,15 @@ class Plan:
         return [(source, int(orders[place // size][place % size])) for place in range(first, last)]
 
     def _drawn_before(self, source: str, number: int) -> int:
-        return round(self.shares[source] * min(number * self.round_rows, self.rows))
+        drawn, shares, since = 0.0, self.shares, 0
+        for turn, later in (*self.turns, (number, self.shares)):
+            until = min(turn, number)
+            drawn += shares[source] * (self._rows_before(until) - self._rows_before(since))
+            shares, since = later, until
+        return round(drawn)
+
+    def _rows_before(self, number: int) -> int:
+        return min(number * self.round_rows, self.rows)
 
     def _cut(self, rows: Sequence[Row]) -> list[list[Row]]:
         batches: list[list[Row]] = []

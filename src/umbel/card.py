@@ -63,6 +63,7 @@ def card_of(manifest: Manifest) -> str:
         ALONE,
         "## By language",
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
+        *_separation(manifest.training.get("separation")),
         *_branches(manifest),
         "## Data",
         _table(("task", "source", "licence", "language", "train", "dev"), _data(manifest)),
@@ -72,6 +73,19 @@ def card_of(manifest: Manifest) -> str:
         LIMITS,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _separation(notes: Mapping[str, Any] | None) -> list[str]:
+    """Return the section on what tasks do not share, where that was decided by measuring."""
+    if not notes or "tasks" not in notes:
+        return []
+    budget = notes["budget"]
+    lines = dict.fromkeys(f"- {each['why']['en']}" for each in notes["tasks"].values())
+    cost = (
+        f"Own parts take {notes['megabytes']:.2f} of {budget['megabytes']:g} MB allowed; a text of which all tasks are "
+        f"asked takes {notes['latency']:.2f} of {budget['latency']:g} encodings allowed. {notes['summary']['en']}"
+    )
+    return ["## What tasks share", cost, "\n".join(lines)]
 
 
 def _branches(manifest: Manifest) -> list[str]:

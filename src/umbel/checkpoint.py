@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from umbel.errors import InputError
 
-FILE = "checkpoint.safetensors"
+FILE, BEST = "checkpoint.safetensors", "best.safetensors"
 _STATE = ("step", "exp_avg", "exp_avg_sq")  # a head counts only the steps that trained it
 
 
@@ -24,7 +24,8 @@ _STATE = ("step", "exp_avg", "exp_avg_sq")  # a head counts only the steps that 
 class Progress:
     """Where a training stands: the next batch of the plan, and what evaluation has said so far.
 
-    `losses` are running means by task; `history` holds one record per evaluation;
+    `losses` are running means by task; `history` holds one record per evaluation; `best_mean` is the best mean score,
+    where the best weights are kept; `turns` are rounds from which on other shares hold (`balance.Plan`);
     `best` maps a task to its best dev score and the evaluation that gave it; `stopped` lists the tasks that early
     stopping ended, with the round from which they are left out; `combining` is what weighing tasks has learnt.
     """
@@ -41,6 +42,8 @@ class Progress:
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
     stopped: dict[str, int] = field(default_factory=dict)
     combining: dict[str, Any] = field(default_factory=dict)
+    turns: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    best_mean: float | None = None
 
 
 def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -56,18 +59,48 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
         tensors[f"model/{name}"] = parameter.detach()
         for key in _STATE if parameter in optimizer.state else ():
             tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
-    draft = folder / f"{FILE}.tmp"  # one name: what a kill leaves behind is overwritten
+    _write(folder, FILE, tensors, {"progress": json.dumps(asdict(progress))})
+
+
+def save_best(folder: Path, model: nn.Module) -> None:
+    """Keep the weights of the best evaluation so far in a file of their own.
+
+    Raises:
+        InputError: it cannot be written; the file before is kept.
+    """
+    trained = {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}
+    _write(folder, BEST, trained, {})
+
+
+def restore_best(folder: Path, model: nn.Module) -> None:
+    """Give the model the weights of the best evaluation.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    path = folder / BEST
+    try:
+        with safe_open(path, "pt") as file:
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.data.copy_(file.get_tensor(name))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be read: {error}", "start anew with --restart") from error
+
+
+def _write(folder: Path, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    draft = folder / f"{name}.tmp"  # one name: what a kill leaves behind is overwritten
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, draft, {"progress": json.dumps(asdict(progress))})
+        save_file(tensors, draft, metadata)
         with draft.open("rb+") as file:
             os.fsync(file.fileno())  # else a power cut could leave the new name on nothing
-        os.replace(draft, folder / FILE)
+        os.replace(draft, folder / name)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         hint = "make room and run again to go on from the last save, or choose another --out"
-        raise InputError(f"{folder / FILE}: the training cannot be saved: {error}", hint) from error
+        raise InputError(f"{folder / name}: the training cannot be saved: {error}", hint) from error
 
 
 def restore(folder: Path, declaration: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:

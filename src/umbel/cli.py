@@ -18,6 +18,7 @@ from umbel.cli_questions import questions_app
 from umbel.cli_retrieval import retrieval_app
 from umbel.cli_serve import serve_app
 from umbel.cli_sharing import sharing_app
+from umbel.cli_train import train_app
 from umbel.cli_write import write_app
 from umbel.errors import UmbelError
 
@@ -66,7 +67,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, fetch, remove and check backbones: the pretrained models under all packs.")
 data_app = typer.Typer(help="Check the data that a pack is trained on.", no_args_is_help=True)
-for commands in (questions_app, retrieval_app, flow_app, serve_app, sharing_app, write_app):
+for commands in (questions_app, retrieval_app, flow_app, serve_app, train_app, sharing_app, write_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel=USING)
 app.add_typer(data_app, name="data", rich_help_panel=MAKING)
@@ -290,53 +291,6 @@ def data_check(declaration: Declaration, as_json: Json = False) -> None:
     terminal.show(found.to_dict(), tables.check_report(found), as_json)
     if found.faults:
         raise typer.Exit(1)
-
-
-@app.command(
-    rich_help_panel=MAKING, epilog=_examples("umbel train pack.yaml", "umbel train pack.yaml --out runs/second")
-)
-def train(
-    declaration: Declaration,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            help="Where to save the training; the pack goes to FOLDER/pack.",
-            show_default="runs/NAME",
-        ),
-    ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
-    teach: Annotated[
-        Path | None,
-        typer.Option(
-            "--teach",
-            metavar="FOLDER",
-            help="Keep there what the trained tasks say of their train rows, for `teachers:` of another declaration.",
-        ),
-    ] = None,
-    log_to: Annotated[
-        Path | None,
-        typer.Option("--log-to", metavar="FOLDER", help="Write the curves there for TensorBoard, while it trains."),
-    ] = None,
-) -> None:
-    """Train all tasks of a pack together on one backbone and write the pack.
-
-    First shows what each task will see: its rows, how often each is drawn, its share. The state is saved at least once
-    a minute: after a stop of any kind the same command goes on and ends with the same result. Needs the extra `train`.
-    """
-    from umbel import training
-    from umbel.terminal import output
-
-    try:
-        pack = training.train_pack(declaration, out, restart, teach, log_to)
-    except KeyboardInterrupt:
-        command = f"umbel train {declaration}" + (f" --out {out}" if out else "")
-        output().print(f"\nStopped. Go on from the last save with: {command}", soft_wrap=True)
-        raise typer.Exit(130) from None
-    if pack:
-        output().print(f"the pack is in {pack}; try it: umbel analyze --samples --pack {pack}", soft_wrap=True)
 
 
 @app.command(

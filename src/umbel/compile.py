@@ -72,7 +72,7 @@ def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") 
             "load the backbone named by the pack, or train the pack again on this one",
         )
     for name, fork in pack.forks.items():
-        if not 0 < fork.layer < backbone.shape.layers:
+        if not 0 <= fork.layer < backbone.shape.layers:
             found = f"{name} forks at layer {fork.layer} of {backbone.shape.layers}"
             raise PackError(f"{pack.folder}: {found}", "the pack is damaged: detach the task again")
     compiled = cached_graph(pack) or _compiled(pack, backbone, precision)

@@ -1,15 +1,15 @@
-"""Gives a task of a trained pack upper layers of its own, trained over the shared lower ones, which stay as they are.
+"""Gives a task of a trained pack a part of its own, trained over what all share, which stays as it is.
 
-What enters the fork is computed by the runtime's own engine, once per text. Needs torch; knows nothing of the command
-line, and of how the pack was trained.
+The part is the upper layers, a low-rank change of them, or the head alone. What enters it is computed by the runtime's
+own engine, once per text. Needs torch; knows nothing of the command line, and of how the pack was trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,29 +19,39 @@ from umbel.backbones.bert import BertEncoder, Encoding
 from umbel.data import Data
 from umbel.engine import GraphBuilder
 from umbel.errors import InputError
+from umbel.evaluate import answered
 from umbel.frozen import HiddenStates
 from umbel.pack import ForkFile, Pack, TaskEntry
-from umbel.publish import calibrated
+from umbel.publish import DevLogits, observe, scores_of
 from umbel.train import Trainer
+from umbel.ways import Way
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from umbel.records import Example, Prediction
     from umbel.spec import PackSpec
     from umbel.train import Reporter
     from umbel.weights import Backbone
 
 STACK = "encoder.layer."  # how the names of a layer's tensors begin
 HEAD_SHARE = 0.2  # of the declared rate, for the head is trained already
+ADAPTER_RATE = 10.0  # times the declared rate: low-rank factors take larger steps (packs/base/sharing.py)
+RANK = 16
+ENCODINGS = "encodings.safetensors"
 
 
 @dataclass(frozen=True)
 class Forked:
-    """A task with layers of its own, ready to be written into the pack."""
+    """A task with a part of its own, ready to be written into the pack, and its answers to the dev rows in order."""
 
     entry: TaskEntry
     head: Mapping[str, NDArray[Any]]
     fork: Mapping[str, NDArray[Any]]
+    golds: Sequence[Any] = ()
+    predictions: Sequence[Prediction] = ()
 
 
 class UpperEncoder(nn.Module):
@@ -64,35 +74,110 @@ class UpperEncoder(nn.Module):
         return self.encode(ids, mask).hidden
 
 
-def train_fork(
-    pack: Pack, task: str, spec: PackSpec, data: Data, backbone: Backbone, first: int, folder: Path, reporter: Reporter
-) -> Forked:
-    """Train a task's own layers from `first` on, and its head from where it is; calibrate and score what is stored.
+class OwnPart:
+    """A task's own part in training: its trainer, over hidden states of what all share, that are kept.
 
-    `spec` and `data` are those of this task alone (`alone`). A broken-off training in `folder` goes on.
-
-    Raises:
-        InputError: there is no such layer to fork at.
+    They stand in `encodings`, a file that other parts of the task above the same layer can take, or in `folder`.
     """
-    if not 0 < first < backbone.shape.layers:
-        raise InputError(f"found layer {first} to fork at, expected 1 to {backbone.shape.layers - 1}")
-    shared = adapters.merge(backbone.tensors, pack.adapter())
-    states = HiddenStates(backbone, GraphBuilder(backbone.shape, shared).build_lower(first))
-    whole = BertEncoder.from_tensors(backbone.shape, {**backbone.all_tensors(), **shared})
-    upper = UpperEncoder(states, whole.encoder.layer[first:])
-    trainer = Trainer(spec, data, backbone, folder, reporter, encoder=cast("BertEncoder", upper))
-    head = trainer.model.heads[task]
-    head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
-    states.encode(item.window for items in trainer.items.values() for item in items)
-    trainer.run()
-    fork = adapters.full_difference(shared, _named(upper, first))
-    _load(upper, first, adapters.merge(shared, fork))  # what is scored is what is stored, rounded
-    report = calibrated(trainer)[task]
-    return Forked(_entry(pack, trainer, task, first, report), _arrays(head), fork)
+
+    def __init__(
+        self,
+        pack: Pack,
+        task: str,
+        spec: PackSpec,
+        data: Data,
+        backbone: Backbone,
+        way: Way,
+        folder: Path,
+        reporter: Reporter,
+        rank: int = RANK,
+        encodings: Path | None = None,
+    ) -> None:
+        layers = backbone.shape.layers
+        if not 0 <= way.layer < layers:
+            raise InputError(f"found layer {way.layer} to fork at, expected 0 to {layers - 1}")
+        self.pack, self.task, self.way, self.folder = pack, task, way, folder
+        self.encodings = encodings or folder / ENCODINGS
+        self.first = way.layer if way.own else layers
+        self.shared = adapters.merge(backbone.tensors, pack.adapter())
+        graph = GraphBuilder(backbone.shape, self.shared).build_lower(self.first)
+        adapter = pack.manifest.adapter.sha256 if pack.manifest.adapter else ""
+        self.states = HiddenStates(backbone, graph, f"{adapter} below {self.first}")
+        whole = BertEncoder.from_tensors(backbone.shape, {**backbone.all_tensors(), **self.shared})
+        self.upper = UpperEncoder(self.states, whole.encoder.layer[self.first :])
+        if way.kind == "adapter":
+            torch.manual_seed(spec.train.seed)
+            adapters.attach(self.upper, rank)
+            rate = ADAPTER_RATE * spec.train.learning_rate
+            spec = spec.model_copy(update={"train": spec.train.model_copy(update={"learning_rate": rate})})
+        encoder = cast("BertEncoder", self.upper)  # it answers what a training asks of an encoder
+        self.trainer = Trainer(spec, data, backbone, folder, reporter, encoder=encoder)
+        self.head = self.trainer.model.heads[task]
+        self.head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
+
+    def encode(self, told: Callable[[int], None] = lambda rows: None) -> None:
+        """Encode the train and dev rows once; a training that goes on finds them where the one before kept them."""
+        self.states.restore(self.encodings)
+        known = len(self.states)
+        windows = [item.window for items in self.trainer.items.values() for item in items]
+        texts = [example.text for examples in self.trainer.data.dev.values() for example in examples]
+        windows += [window for cut in self.trainer.backbone.tokenizer.windows_many(texts) for window in cut]
+        self.states.encode(windows, told)
+        if len(self.states) > known:
+            self.states.save(self.encodings)
+
+    def run(self) -> Forked:
+        """Train, or go on where it was broken off; calibrate and score what is stored."""
+        self.trainer.run()
+        fork = self._stored()
+        return self.answer(fork)
+
+    def answer(self, fork: Mapping[str, NDArray[Any]]) -> Forked:
+        """Calibrate and score the part as it is now; untrained, that is the task as it stands in the pack."""
+        observe(self.trainer)
+        dev = DevLogits(self.trainer, lambda rows: None)
+        report = scores_of(self.trainer, dev)[self.task]
+        rows = [row for file in self.trainer.data.dev.values() for row in answered(dev, file, [self.task])]
+        golds = [example.golds[self.task] for example, _ in rows]
+        said = [predictions[self.task] for _, predictions in rows]
+        return Forked(self._entry(report), _arrays(self.head), fork, golds, said)
+
+    def _stored(self) -> Mapping[str, NDArray[Any]]:
+        """Return what the pack will hold of the layers, and give them the same, rounded as it is stored."""
+        if self.way.kind == "head":
+            return {}
+        if self.way.kind == "adapter":
+            own = adapters.low_rank(self.upper)
+            adapters.load_low_rank(self.upper, own)
+            return {_whole_name(name, self.first): value for name, value in own.items()}
+        fork = adapters.full_difference(self.shared, _named(self.upper, self.first))
+        _load(self.upper, self.first, adapters.merge(self.shared, fork))
+        return fork
+
+    def _entry(self, report: Mapping[str, Any]) -> TaskEntry:
+        """Return the pack's entry with calibration and scores of the part; `together` keeps the score before."""
+        task, before = self.trainer.model.tasks[self.task], self.pack.manifest.tasks[self.task]
+        kept = {name: before.scores[name] for name in ("alone", "together") if name in before.scores}
+        together = {"together": before.scores["score"]} if "score" in before.scores else {}
+        kind: Literal["lora", "full"] = "lora" if self.way.kind == "adapter" else "full"
+        return before.model_copy(
+            update={
+                "temperature": dict(task.temperature),
+                "thresholds": dict(task.thresholds),
+                "trim_start": task.trim_start,
+                "trim_end": task.trim_end,
+                "scores": {**report, **together, **kept},
+                "fork": ForkFile(file="", sha256="", kind=kind, layer=self.first) if self.way.own else None,
+            }
+        )
 
 
-def alone(spec: PackSpec, data: Data, pack: Pack, task: str, epochs: float) -> tuple[PackSpec, Data]:
+def alone(
+    spec: PackSpec, data: Data, pack: Pack, task: str, epochs: float, head_share: float = HEAD_SHARE
+) -> tuple[PackSpec, Data]:
     """Return the declaration and data of one task of the pack, for `epochs` passes over its rows.
+
+    `head_share` is that of the declared rate which the head takes: 1 for a head that has not been trained.
 
     Raises:
         InputError: the declaration has no rows of it.
@@ -107,53 +192,36 @@ def alone(spec: PackSpec, data: Data, pack: Pack, task: str, epochs: float) -> t
         "patience": 0,
         "sharing": "full",
         "combining": "sum",
-        "head_learning_rate": HEAD_SHARE * spec.train.head_learning_rate,
-        "mixing": spec.train.mixing.model_copy(update={"by": "size"}),
+        "head_learning_rate": head_share * spec.train.head_learning_rate,
         "teachers": "",
         "questions": "",
         "keep_vectors": 0.0,
     }
     kept = tuple(each for each in spec.tasks if each.name == task)
     declared = spec.model_copy(update={"tasks": kept, "train": spec.train.model_copy(update=settings)})
-    return declared, Data({task: data.tasks[task]}, train, dev, dict.fromkeys(train, 1.0))
+    return declared, Data({task: data.tasks[task]}, train, dev, {source: data.shares[source] for source in train})
 
 
-def _rows(examples: Iterable[Any], task: str) -> list[Any]:
-    return [example for example in examples if task in example.golds]
+def _rows(examples: Iterable[Example], task: str) -> list[Example]:
+    return [replace(each, golds={task: each.golds[task]}) for each in examples if task in each.golds]
+
+
+def _whole_name(name: str, first: int) -> str:
+    """Return the name in the whole encoder of a tensor of the upper layers."""
+    number, _, rest = name.removeprefix("layer.").partition(".")
+    return f"{STACK}{int(number) + first}.{rest}"
 
 
 def _named(upper: UpperEncoder, first: int) -> dict[str, NDArray[Any]]:
     """Return the layers' tensors under the names they have in the whole encoder."""
-    found = {}
-    for name, value in upper.layer.named_parameters():
-        number, _, rest = name.partition(".")
-        found[f"{STACK}{int(number) + first}.{rest}"] = value.detach().numpy()
-    return found
+    return {_whole_name(name, first): value.detach().numpy() for name, value in upper.layer.named_parameters()}
 
 
 @torch.no_grad()
 def _load(upper: UpperEncoder, first: int, tensors: Mapping[str, NDArray[Any]]) -> None:
     for name, value in upper.layer.named_parameters():
-        number, _, rest = name.partition(".")
-        value.copy_(torch.tensor(tensors[f"{STACK}{int(number) + first}.{rest}"]))
+        value.copy_(torch.tensor(tensors[_whole_name(name, first)]))
 
 
 def _arrays(head: nn.Module) -> dict[str, NDArray[Any]]:
     return {name: parameter.detach().numpy() for name, parameter in head.named_parameters()}
-
-
-def _entry(pack: Pack, trainer: Trainer, name: str, first: int, report: Mapping[str, Any]) -> TaskEntry:
-    """Return the pack's entry with the calibration and scores of the detached task; `together` keeps the one before."""
-    task, before = trainer.model.tasks[name], pack.manifest.tasks[name]
-    kept = {"alone": before.scores["alone"]} if "alone" in before.scores else {}
-    together = {"together": before.scores["score"]} if "score" in before.scores else {}
-    return before.model_copy(
-        update={
-            "temperature": dict(task.temperature),
-            "thresholds": dict(task.thresholds),
-            "trim_start": task.trim_start,
-            "trim_end": task.trim_end,
-            "scores": {**report, **kept, **together},
-            "fork": ForkFile(file="", sha256="", kind="full", layer=first),
-        }
-    )

@@ -23,7 +23,7 @@ from umbel.pack import Pack, moved, shipped, write_task
 from umbel.scoring import runtime_predictor
 from umbel.spec import PackSpec, load_spec
 from umbel.teach import prove
-from umbel.terminal import file_size, output, spinner
+from umbel.terminal import file_size, output, row_bar, spinner
 from umbel.training import RUNS, need_torch
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def detach_pack(
         UmbelError: the proof failed; the pack is as it was.
     """
     need_torch()
-    from umbel.detaching import alone, train_fork
+    from umbel.detaching import OwnPart, alone
+    from umbel.ways import Way
 
     model = ready_model(name)
     pack = model.pack
@@ -70,7 +71,11 @@ def detach_pack(
     first = round(SHARED * backbone.shape.layers) if first is None else first
     folder = RUNS / f"{pack.manifest.name}-detach" / f"{task}-{first}"
     with training(output()) as reporter:
-        forked = train_fork(pack, task, spec, data, backbone, first, folder, reporter)
+        part = OwnPart(pack, task, spec, data, backbone, Way("fork", first), folder, reporter)
+        with row_bar(f"encoding the rows up to layer {first}") as told:
+            part.encode(told)
+        forked = part.run()
+        part.encodings.unlink(missing_ok=True)
     target = out or pack.folder
     draft = target.with_name(f".{target.name}.{os.getpid()}.detached")
     try:

@@ -42,9 +42,10 @@ class HiddenStates:
     of the e5 family differ little between texts.
     """
 
-    def __init__(self, backbone: Backbone, graph: ov.Model | None = None) -> None:
-        """Take the backbone; `graph` gives other hidden states of it, for instance those that enter a layer."""
+    def __init__(self, backbone: Backbone, graph: ov.Model | None = None, name: str = "") -> None:
+        """Take the backbone; `graph` gives other hidden states of it, say those that enter a layer; `name` them."""
         self.shape, self._backbone, self._graph = backbone.shape, backbone, graph
+        self._name = f"{backbone.sha256} {name}".strip()
         self._kept: dict[bytes, Half] = {}
         self.mean = torch.zeros(self.shape.hidden)
         self.scale = torch.ones(self.shape.hidden)
@@ -114,7 +115,7 @@ class HiddenStates:
             "states": np.concatenate([self._kept[key] for key in keys]),
         }
         with atomic_write(path) as draft:
-            save_file(tensors, draft, {"backbone": self._backbone.sha256})
+            save_file(tensors, draft, {"backbone": self._name})
 
     def restore(self, path: Path) -> None:
         """Take the states of a file that `save` wrote; one that is not there, or of another backbone, gives none."""
@@ -122,7 +123,7 @@ class HiddenStates:
             return
         try:
             with safe_open(path, "np") as file:
-                if (file.metadata() or {}).get("backbone") != self._backbone.sha256:
+                if (file.metadata() or {}).get("backbone") != self._name:
                     return
                 places = np.cumsum(file.get_tensor("lengths"))[:-1]
                 ids, states = (np.split(file.get_tensor(name), places) for name in ("ids", "states"))

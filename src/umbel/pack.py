@@ -321,15 +321,6 @@ def changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> P
     return Pack(folder, manifest)
 
 
-def write_flow(source: Pack, folder: Path, name: str, flow: Mapping[str, Any]) -> Pack:
-    """Write a copy of a pack under another name with a flow, as a manifest has it; no other file's bytes change.
-
-    Raises:
-        CacheError: the folder cannot be written.
-    """
-    return changed(source, folder, lambda _: source.manifest.model_copy(update={"name": name, "flow": dict(flow)}))
-
-
 def moved(pack: Pack, folder: Path) -> Pack:
     """Put a pack in the place of whatever stands at `folder`, all at once.
 

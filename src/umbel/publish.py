@@ -38,7 +38,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     adapter, form = _adapter(trainer)
     _load_stored(trainer, adapter)
     observe(trainer)
-    dev = _DevLogits(trainer, progress)
+    dev = DevLogits(trainer, progress)
     errors = dev.calibrate()
     reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
     branches = _branches(trainer)
@@ -66,7 +66,11 @@ def calibrated_scores(trainer: Trainer) -> dict[str, float]:
 def calibrated(trainer: Trainer) -> dict[str, dict[str, Any]]:
     """Calibrate every task of the model on its dev rows, in place, and return the reports that a pack would keep."""
     observe(trainer)
-    dev = _DevLogits(trainer, lambda rows: None)
+    return scores_of(trainer, DevLogits(trainer, lambda rows: None))
+
+
+def scores_of(trainer: Trainer, dev: DevLogits) -> dict[str, dict[str, Any]]:
+    """Calibrate every task on its logits of dev rows, in place, and return the reports that a pack would keep."""
     errors = dev.calibrate()
     reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
     return {name: report | errors.get(name, {}) for name, report in reports.items()}
@@ -84,7 +88,7 @@ def observe(trainer: Trainer) -> None:
         trainer.model.tasks[name] = kind_of(task.kind).observe(task, rows)
 
 
-class _DevLogits:
+class DevLogits:
     """The logits of all dev rows, encoded once: tasks are calibrated on them, then answer from them."""
 
     def __init__(self, trainer: Trainer, progress: Callable[[int], None]) -> None:

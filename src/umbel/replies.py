@@ -242,12 +242,10 @@ def writer_of(decoder: str, threads: int = 0) -> Writer:
     Raises:
         BackboneError, DownloadError, MissingExtraError: it cannot be had.
     """
-    if is_url(decoder):
-        return RemoteWriter(remote_of(decoder))
     from umbel.decoding.load import load_decoder
     from umbel.decoding.writing import LocalWriter
 
-    return LocalWriter(load_decoder(decoder, threads))
+    return RemoteWriter(remote_of(decoder)) if is_url(decoder) else LocalWriter(load_decoder(decoder, threads))
 
 
 class Checker:

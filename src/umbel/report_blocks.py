@@ -23,6 +23,7 @@ def blocks(report: Plain, draw: Drawing) -> Iterator[Block]:
     yield Items([Said(each["en"], each["zh"]) for each in report["advice"]])
     yield from _scores(report)
     yield from _sharing(report, draw)
+    yield from _separation(report["training"].get("separation"))
     yield from _study(report["interference"], draw)
     yield from _languages(report)
     yield from _costs(report)
@@ -117,6 +118,25 @@ def _sharing(report: Plain, draw: Drawing) -> Iterator[Block]:
             "Change of each task by joint training, as the pack records it.", "包中记录的各任务联合训练带来的变化。"
         )
         yield Plot(draw.changes(changes), caption)
+
+
+def _separation(notes: Plain | None) -> Iterator[Block]:
+    """Yield what each task shares and why, where that was decided by measuring (`umbel train --sharing auto`)."""
+    if not notes or "tasks" not in notes:
+        return
+    budget, used = notes["budget"], (notes["megabytes"], notes["latency"])
+    yield Heading(2, Said("What tasks share", "各任务共享什么"))
+    yield Paragraph(Said(notes["summary"]["en"], notes["summary"]["zh"]))
+    whys = {each["why"]["en"]: each["why"]["zh"] for each in notes["tasks"].values()}
+    yield Items([Said(english, chinese) for english, chinese in whys.items()])
+    yield Paragraph(
+        Said(
+            f"Own parts take {used[0]:.2f} of {budget['megabytes']:g} MB allowed; a text of which all tasks are asked "
+            f"takes {used[1]:.2f} of {budget['latency']:g} encodings allowed.",
+            f"专用部分占 {used[0]:.2f} MB（上限 {budget['megabytes']:g} MB）；询问全部任务的文本需 {used[1]:.2f} 次编码"
+            f"（上限 {budget['latency']:g}）。",
+        )
+    )
 
 
 def _study(study: Plain | None, draw: Drawing) -> Iterator[Block]:

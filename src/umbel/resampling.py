@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel import metrics
-from umbel.intervals import Interval, resampled
+from umbel.intervals import DRAWS, Interval, resampled
 from umbel.kinds.base import kind_of
 from umbel.records import LabelPrediction, LabelsPrediction, Prediction, ScorePrediction, SpansPrediction, Task
 
@@ -23,16 +23,35 @@ SLOW_DRAWS = 100  # of metrics that are not sums over rows
 
 def score_interval(task: Task, golds: Sequence[Any], predictions: Sequence[Prediction], draws: int = 1000) -> Interval:
     """Return the task's own metric on these rows, with its 95 % interval over resampled rows."""
+    figure, most = _any_figure(task, golds, predictions)
+    return resampled(figure, len(golds), min(draws, most))
+
+
+def gain_interval(
+    task: Task, golds: Sequence[Any], before: Sequence[Prediction], after: Sequence[Prediction], draws: int = 1000
+) -> Interval:
+    """Return by how much the later answers to the same rows score better, with its 95 % interval over resampled rows.
+
+    Both are counted on the same draws, so that what is hard for both does not count as noise.
+    """
+    first, most = _any_figure(task, golds, before)
+    second, _ = _any_figure(task, golds, after)
+    sign = -1 if task.metric in metrics.LOWER_IS_BETTER else 1
+    return resampled(lambda rows: sign * (second(rows) - first(rows)), len(golds), min(draws, most))
+
+
+def _any_figure(task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> tuple[Figure, int]:
+    """Return what scores chosen rows, and how many draws of it are affordable."""
     figure = _figure(task, golds, predictions)
     if figure is not None:
-        return resampled(figure, len(golds), draws)
+        return figure, DRAWS
 
     def slow(rows: NDArray[np.intp]) -> float:
         places = rows.tolist()
         chosen = [golds[row] for row in places], [predictions[row] for row in places]
         return kind_of(task.kind).score(task, *chosen)[task.metric]
 
-    return resampled(slow, len(golds), min(draws, SLOW_DRAWS))
+    return slow, SLOW_DRAWS
 
 
 def gold_set(gold: Any) -> frozenset[Any]:

@@ -35,7 +35,7 @@ class Limits:
 
     `queue_work` is the work that may wait, and `queue_seconds` how long a call may wait for what came before it, at the
     pace of late, ten budgets; `request_work` is that of one call; `batch_work` ends a batch; a job that waited `budget`
-    seconds heads the next one.
+    seconds heads the next one; `first_pace` is the work a second that is expected before anything was measured.
     """
 
     queue_work: int = 64 * 1024
@@ -43,6 +43,7 @@ class Limits:
     request_work: int = 256 * 1024
     batch_work: int = 512
     budget: float = 0.05
+    first_pace: float = FIRST_PACE
 
 
 LIMITS = Limits()
@@ -117,7 +118,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count()
         self._work = 0  # that waits
-        self._pace = FIRST_PACE
+        self._pace = self.limits.first_pace
         self._draining = self._woken = False
         self._idle = asyncio.Event()
         self._idle.set()

@@ -83,10 +83,11 @@ class TaskSpec(_Settings):
 class MixingSpec(_Settings):
     """How often each file's rows are drawn: by size, its square root, or `size ** (1 / temperature)`.
 
+    `progress` begins with the square root; then files get more whose tasks' dev scores move (Matiisen et al. 2017).
     A file of more than `cap` rows counts as one of so many (Raffel et al. 2020); 0: no cap.
     """
 
-    by: Literal["size", "square-root", "temperature"] = "size"
+    by: Literal["size", "square-root", "temperature", "progress"] = "size"
     temperature: Positive = 2.0
     cap: Annotated[int, Field(ge=0)] = 0
 
@@ -112,6 +113,7 @@ class TrainSpec(_Settings):
     ] = "sum"
     evaluate_every: Positive = 0.25  # epochs
     patience: Annotated[int, Field(ge=0)] = 4  # evaluations without a better score before a task stops; 0: never
+    keep: Literal["end", "best"] = "end"  # the weights of the last evaluation, or those of the best mean dev score
     dev_rows: Count = 500
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     seed: Annotated[int, Field(ge=0)] = 1
@@ -120,6 +122,19 @@ class TrainSpec(_Settings):
     questions: str = ""  # folder of templates that make questions of rows
     questions_per_row: Annotated[float, Field(ge=0, le=8)] = 0.5
     question_weight: Positive = 1.0
+
+
+class SeparationSpec(_Settings):
+    """What tasks do not share once they are trained together, and how much that may cost (`umbel train --sharing`).
+
+    `all`: nothing but heads; `none`: every task has all layers to itself; `auto`: measured, task by task.
+    """
+
+    sharing: Literal["all", "none", "auto"] = "all"
+    megabytes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 32.0  # of all own parts together
+    latency: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0  # encodings of a text when all tasks are asked
+    epochs: Positive = 2.0  # passes over a task's rows when a part of its own is tried
+    rank: Count = 16  # of an own adapter
 
 
 class PackSpec(_Settings):
@@ -133,6 +148,7 @@ class PackSpec(_Settings):
     tasks: tuple[TaskSpec, ...]
     flow: dict[str, Any] | None = None  # which steps run when (`flow_spec`)
     train: TrainSpec = TrainSpec()
+    separation: SeparationSpec = SeparationSpec()
     folder: Path = Path()
 
 
@@ -233,6 +249,8 @@ def _model(place: tuple[str | int, ...]) -> type[BaseModel]:
         return Writing
     if place[:1] == ("tasks",):
         return DataSpec if "data" in place[2:] else TaskSpec
+    if place[:1] == ("separation",):
+        return SeparationSpec
     if place[:1] == ("train",):
         return MixingSpec if "mixing" in place else TrainSpec
     return PackSpec

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from umbel import adapters, answered, checkpoint, metrics
 from umbel.backbones.bert import BertEncoder, Encoding
-from umbel.balance import ROUND_ROWS, Plan, Row, shares_of
+from umbel.balance import ROUND_ROWS, Plan, Row, by_progress, shares_of
 from umbel.branching import Asked
 from umbel.checkpoint import Progress
 from umbel.combining import Combiner, combiner_of
@@ -36,6 +36,9 @@ from umbel.optimizing import optimizer_of, schedule
 from umbel.processes import ALONE, Processes
 from umbel.quiz import Asker, Drawn, Quiz
 from umbel.records import Example, Window
+from umbel.reporter import Reporter as Reporter
+from umbel.reporter import Silent
+from umbel.reporter import Status as Status
 from umbel.targets import stacked, target_of
 from umbel.vectors import VectorTeacher
 
@@ -54,31 +57,6 @@ FROZEN = "embeddings.word_embeddings.weight"  # most of the parameters, and rows
 
 
 @dataclass(frozen=True)
-class Status:
-    """What a running training can say of itself; `losses` are running means by task, `rate` is rows a second."""
-
-    fraction: float
-    step: int
-    rows: int
-    rate: float
-    seconds_left: float
-    losses: Mapping[str, float]
-
-
-class Reporter(Protocol):
-    """Told what happens; the command line draws it."""
-
-    def started(self, plan: Plan, data: Data, progress: Progress) -> None:
-        """Say what each task will see."""
-
-    def stepped(self, status: Status) -> None:
-        """Say where training stands; called after every step."""
-
-    def evaluated(self, record: Mapping[str, Any]) -> None:
-        """Give the dev scores of one evaluation."""
-
-
-@dataclass(frozen=True)
 class Item:
     """A row as it is trained on: its first window (all would repeat its labels), its golds and its teachers' logits.
 
@@ -89,19 +67,6 @@ class Item:
     golds: Mapping[str, Any]
     taught: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     asked: Sequence[Drawn] = ()
-
-
-class _Silent:
-    """The reporter of the processes that do not lead."""
-
-    def started(self, plan: Plan, data: Data, progress: Progress) -> None:
-        """Say nothing."""
-
-    def stepped(self, status: Status) -> None:
-        """Say nothing."""
-
-    def evaluated(self, record: Mapping[str, Any]) -> None:
-        """Say nothing."""
 
 
 class Trainer:
@@ -124,7 +89,7 @@ class Trainer:
         encoder: BertEncoder | None = None,
     ) -> None:
         self.spec, self.data, self.backbone, self.folder, self.processes = spec, data, backbone, folder, processes
-        self.reporter = reporter if processes.leads else _Silent()
+        self.reporter = reporter if processes.leads else Silent()
         self.settings = spec.train
         self.weights = {task.name: task.weight for task in spec.tasks}
         self.precision = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
@@ -153,6 +118,7 @@ class Trainer:
         self.progress = checkpoint.restore(self.folder, self._declaration(), self.model, self.optimizer)
         if self.processes.from_leader(self.progress.step) != self.progress.step:
             raise InputError(f"{self.folder}: not the same folder in all processes", "give one that all of them share")
+        self.plan = replace(self.plan, turns=self.progress.turns)
         self.reporter.started(self.plan, self.data, self.progress)
         self._save()  # a folder that cannot be written is told at once
         while self.progress.round < self.plan.rounds and len(self.progress.stopped) < len(self.model.heads):
@@ -160,6 +126,8 @@ class Trainer:
         if self.progress.batch or not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
             self._evaluate()
         self._save()
+        if self.settings.keep == "best":
+            checkpoint.restore_best(self.folder, self.model)
         return self.model
 
     def _round(self) -> None:
@@ -174,6 +142,7 @@ class Trainer:
         if due > self.progress.evaluated:
             self.progress.evaluated = due
             self._evaluate()
+            self._turn()
             self._save()
 
     def _step(self, rows: Sequence[Row], fraction: float) -> None:
@@ -310,7 +279,27 @@ class Trainer:
                 self.progress.best[task] = (score, number)
             elif self.settings.patience and number - best[1] >= self.settings.patience:
                 self.progress.stopped.setdefault(task, self.progress.round)
+        if self.settings.keep == "best":
+            self._keep_best(scores)
         self.reporter.evaluated(record)
+
+    def _keep_best(self, scores: Mapping[str, float]) -> None:
+        """Keep the weights where the mean over tasks is the best so far: of a single task, its best epoch."""
+        signs = {task: -1 if self.data.tasks[task].metric in metrics.LOWER_IS_BETTER else 1 for task in scores}
+        mean = sum(signs[task] * score for task, score in scores.items()) / max(len(scores), 1)
+        if self.progress.best_mean is None or mean > self.progress.best_mean:
+            self.progress.best_mean = mean
+            if self.processes.leads:
+                checkpoint.save_best(self.folder, self.model)
+
+    def _turn(self) -> None:
+        """Let dev progress change the mix from the next round on, where it is declared so."""
+        if self.settings.mixing.by != "progress":
+            return
+        rows = {s: [set(item.golds) for item in items] for s, items in self.items.items()}
+        history = [record["scores"] for record in self.progress.history]
+        self.progress.turns.append((self.progress.round, by_progress(self.plan.shares, rows, history)))
+        self.plan = replace(self.plan, turns=self.progress.turns)
 
     def dev_scores(self, limit: int) -> dict[str, float]:
         """Return each task's own metric on at most `limit` rows of each dev file."""
@@ -372,7 +361,8 @@ class Trainer:
 
     def _declaration(self) -> str:
         """Name what a checkpoint must agree with: the settings, the tasks and the amount of data."""
-        settings = self.settings.model_dump_json()
+        later = {"keep"} if self.settings.keep == "end" else set()  # a key that older states do not know
+        settings = self.settings.model_dump_json(exclude=later)
         sizes = {source: len(items) for source, items in self.items.items()}
         tasks = [(task.name, task.kind, task.labels, self.weights[name]) for name, task in self.data.tasks.items()]
         return hashlib.sha256(repr((settings, sizes, tasks, self.backbone.sha256)).encode()).hexdigest()

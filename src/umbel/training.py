@@ -50,16 +50,17 @@ def train_pack(
     folder: Path | None = None,
     restart: bool = False,
     teach: Path | None = None,
-    log_to: Path | None = None,
+    log_to: str | None = None,
+    name: str = PACK,
 ) -> Path | None:
     """Train the tasks of a declaration, from the last save in `folder` if there is one; return the pack's own.
 
-    What the trained tasks say of their train rows is kept in `teach`, if given; `log_to` is a folder for TensorBoard.
-
-    Of several processes that torchrun started only the first shows anything, writes, and returns a folder.
+    What the trained tasks say of their train rows is kept in `teach`, if given; `log_to` is a folder for TensorBoard,
+    or `mlflow:ADDRESS`; `name` is the pack's below `folder`. Of several processes that torchrun started only the first
+    shows anything, writes, and returns a folder.
 
     Raises:
-        MissingExtraError: torch, or with `log_to` tensorboard, is not installed.
+        MissingExtraError: torch, or what `log_to` needs, is not installed.
         SpecError, DataError: the declaration or its data has faults.
         InputError: `folder` holds the state of another training.
     """
@@ -67,13 +68,20 @@ def train_pack(
     need_torch()
     from umbel.processes import joined
 
+    folder = folder or RUNS / spec.name
     with joined() as processes, _one_speaks(processes):
-        writer = writer_to(log_to) if log_to and processes.leads else None
-        return _train(spec, folder or RUNS / spec.name, restart, teach, processes, writer)
+        writer = writer_to(log_to, folder) if log_to and processes.leads else None
+        return _train(spec, folder, restart, teach, processes, writer, name)
 
 
 def _train(
-    spec: PackSpec, folder: Path, restart: bool, teach: Path | None, processes: Processes, writer: Writer | None
+    spec: PackSpec,
+    folder: Path,
+    restart: bool,
+    teach: Path | None,
+    processes: Processes,
+    writer: Writer | None,
+    name: str,
 ) -> Path | None:
     from umbel import checkpoint
     from umbel.publish import publish
@@ -104,7 +112,7 @@ def _train(
             trainer.teach(teach)
     adapters = train_writers(spec, folder, restart, _shown)
     with spinner("calibrating and writing the pack"):
-        return put_in(publish(trainer, folder / PACK), adapters).folder
+        return put_in(publish(trainer, folder / name), adapters).folder
 
 
 def _shown(name: str, writing: Writing) -> Progress:

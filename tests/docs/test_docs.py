@@ -9,7 +9,7 @@ import pytest
 
 from umbel import errors
 from umbel.kinds.base import kinds
-from umbel.spec import DataSpec, MixingSpec, PackSpec, TaskSpec, TrainSpec
+from umbel.spec import DataSpec, MixingSpec, PackSpec, SeparationSpec, TaskSpec, TrainSpec
 from umbel.writings import Writing
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_every_kind_and_metric_is_documented():
 
 def test_every_setting_is_documented():
     text = page("declaration.md")
-    models = (PackSpec, TaskSpec, DataSpec, TrainSpec, MixingSpec, Writing)
+    models = (PackSpec, TaskSpec, DataSpec, TrainSpec, MixingSpec, SeparationSpec, Writing)
     keys = {info.alias or name for model in models for name, info in model.model_fields.items()} - {"folder", "name"}
     assert [key for key in sorted(keys - {"by"}) if f"`{key}`" not in text and f"{key}:" not in text] == []
 

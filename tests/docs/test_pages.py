@@ -11,7 +11,7 @@ import pytest
 from umbel import records
 from umbel.pack import Manifest, TaskEntry
 from umbel.records import Counters
-from umbel.spec import DataSpec, PackSpec, TaskSpec, TrainSpec
+from umbel.spec import DataSpec, PackSpec, SeparationSpec, TaskSpec, TrainSpec
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "umbel"
@@ -37,9 +37,19 @@ def test_the_architecture_names_no_module_that_is_gone() -> None:
     assert named - {path.name for path in SOURCE.rglob("*.py")} == set()
 
 
-@pytest.mark.parametrize("model", [PackSpec, TaskSpec, DataSpec, TrainSpec])
+SECTIONS = {
+    PackSpec: "The pack",
+    TaskSpec: "A task",
+    DataSpec: "Data of a task",
+    TrainSpec: "`train`",
+    SeparationSpec: "`separation`",
+}
+
+
+@pytest.mark.parametrize("model", SECTIONS)
 def test_the_declaration_page_tells_the_defaults(model: type[PackSpec]) -> None:
-    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", read("docs/reference/declaration.md"), re.M)
+    _, _, after = read("docs/reference/declaration.md").partition(f"\n## {SECTIONS[model]}\n")
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", after.partition("\n## ")[0], re.M)
     told = {key: default for keys, default in rows for key in re.findall(r"`([\w-]+)`", keys)}
     for name, info in model.model_fields.items():
         plain = info.default

@@ -20,34 +20,48 @@ WORDS = st.sampled_from(["good", "bad", "Paris", "to", "这", "unheard", "😀"]
 TEXTS = st.lists(WORDS, min_size=1, max_size=90).map(" ".join)
 SETTINGS = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TASKS = ["sentiment", "topics", "urgency", "entities", "vector"]
-FORKED = {"sentiment": 1, "entities": 1}
+FORKED = ("sentiment", "entities")
 
 
-def fork_of(backbone, seed):
-    """Return a random change of the second of the two layers."""
+def fork_of(backbone, seed, form, layer):
+    """Return a random change of the second of the two layers, or of both; low-rank changes are of matrices alone."""
     random = np.random.default_rng(seed)
-    before = {name: value for name, value in backbone.tensors.items() if name.startswith("encoder.layer.1.")}
+    layers = tuple(f"encoder.layer.{number}." for number in range(layer, 2))
+    before = {name: value for name, value in backbone.tensors.items() if name.startswith(layers)}
+    if form == "lora":
+        matrices = {name: value.shape for name, value in before.items() if value.ndim == 2}
+        shapes = {f"{name}.a": (4, width) for name, (_, width) in matrices.items()}
+        shapes |= {f"{name}.b": (height, 4) for name, (height, _) in matrices.items()}
+        return {name: (random.normal(size=shape) * 0.1).astype(np.float16) for name, shape in shapes.items()}
     after = {
         name: value + (random.normal(size=value.shape) * 0.05).astype(np.float32) for name, value in before.items()
     }
     return full_difference(before, after)
 
 
-def detached(pack, folder, backbone, task, seed=1):
-    entry = pack.manifest.tasks[task].model_copy(
-        update={"fork": ForkFile(file="", sha256="", kind="full", layer=FORKED[task])}
-    )
-    return write_task(pack, folder, task, entry, pack.head(task), fork_of(backbone, seed))
+def detached(pack, folder, backbone, task, seed=1, form="full", layer=1):
+    fork = ForkFile(file="", sha256="", kind=form, layer=layer)
+    entry = pack.manifest.tasks[task].model_copy(update={"fork": fork})
+    return write_task(pack, folder, task, entry, pack.head(task), fork_of(backbone, seed, form, layer))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "branches"])
+FORMS = {"plain": (False, "full", 1), "branches": (True, "full", 1), "own adapters of all layers": (True, "lora", 0)}
+
+
+@pytest.fixture(scope="module", params=FORMS.values(), ids=FORMS)
 def packs(request, tmp_path_factory):
+    branches, form, layer = request.param
     folder = tmp_path_factory.mktemp("forks")
     path = write_tiny_backbone(folder / "backbone")
     backbone = load_backbone(path)
-    before = write_tiny_pack(folder / "before", path, branches=request.param)
-    once = detached(before, folder / "once", backbone, "sentiment")
-    return before, once, detached(once, folder / "twice", backbone, "entities", 2), backbone
+    before = write_tiny_pack(folder / "before", path, branches=branches)
+    once = detached(before, folder / "once", backbone, "sentiment", 1, form, layer)
+    return (
+        before,
+        once,
+        detached(once, folder / "twice", backbone, "entities", 2),
+        backbone,
+    )  # at another layer, perhaps
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -128,7 +142,7 @@ def test_no_byte_of_another_task_changes(packs, models):
             assert (before.folder / heads[0].file).read_bytes() == (twice.folder / heads[1].file).read_bytes()
     assert (before.manifest.format, once.manifest.format) == (1 if not before.manifest.branches else 2, 4)
     assert '"fork"' not in before.manifest.model_dump_json()
-    assert read_pack(twice.folder).forks.keys() == FORKED.keys()
+    assert read_pack(twice.folder).forks.keys() == set(FORKED)
     twice.verify()
 
 
@@ -153,6 +167,8 @@ def test_a_fork_at_a_layer_that_is_not_there_is_refused(packs, tmp_path, monkeyp
     entry = before.manifest.tasks["sentiment"].model_copy(
         update={"fork": ForkFile(file="", sha256="", kind="full", layer=2)}
     )
-    bad = write_task(before, tmp_path / "bad", "sentiment", entry, before.head("sentiment"), fork_of(backbone, 1))
+    bad = write_task(
+        before, tmp_path / "bad", "sentiment", entry, before.head("sentiment"), fork_of(backbone, 1, "full", 1)
+    )
     with pytest.raises(PackError, match="forks at layer 2 of 2"):
         umbel.load(bad.folder)

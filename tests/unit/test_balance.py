@@ -1,13 +1,14 @@
 """The plan: shares, limits of batches, every row in its turn, and nothing but the seed and the round behind it."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from umbel.balance import Plan, shares_of
+from umbel.balance import Plan, by_progress, shares_of
 
 SIZES = {"big": 400, "small": 25}
 
@@ -90,3 +91,29 @@ def test_all_plans_keep_their_promises(rows, round_rows, seed, batch_rows, batch
         longest = max(int(plan.lengths[source][index]) for source, index in batch)
         assert 0 < len(batch) <= batch_rows
         assert len(batch) == 1 or len(batch) * longest <= batch_tokens
+
+
+def test_progress_begins_with_the_square_root_and_shares_go_where_scores_move():
+    sizes = {"large": 400, "small": 100}
+    shares = shares_of(sizes, "progress")
+    assert shares == shares_of(sizes, "square-root")
+    rows = {"large": [{"still"}] * 4, "small": [{"moving"}] * 2 + [set()]}
+    assert by_progress(shares, rows, [{"still": 50.0, "moving": 10.0}]) == shares
+    for after in (30.0, 20.0):
+        found = by_progress(shares, rows, [{"still": 50.0, "moving": 25.0}, {"still": 50.0, "moving": after}])
+        assert sum(found.values()) == pytest.approx(1)
+        assert found["small"] / found["large"] == pytest.approx(shares["small"] / shares["large"] * 1.5 / 0.5)
+    same = {"still": 50.0, "moving": 25.0}
+    assert by_progress(shares, rows, [same, same]) == pytest.approx(shares)
+
+
+def test_a_turn_changes_what_is_drawn_from_its_round_on_and_nothing_before():
+    lengths = {"a": np.full(50, 5), "b": np.full(50, 5)}
+    plan = Plan(lengths, {"a": 0.5, "b": 0.5}, 400, 8, 1000, 1, round_rows=100)
+    turned = replace(plan, turns=[(1, {"a": 0.9, "b": 0.1}), (3, {"a": 0.0, "b": 1.0})])
+    counts = [Counter(source for batch in turned.batches(number) for source, _ in batch) for number in range(4)]
+    assert [count["a"] for count in counts] == [50, 90, 90, 0]
+    assert all(sum(count.values()) == 100 for count in counts)
+    assert turned.batches(0) == plan.batches(0)
+    drawn = Counter(row for number in range(4) for batch in turned.batches(number) for row in batch)
+    assert all(4 <= count <= 5 for (source, _), count in drawn.items() if source == "a")  # each row its turn

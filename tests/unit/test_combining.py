@@ -16,7 +16,7 @@ from tiny_pack import write_tiny_backbone
 from umbel import train
 from umbel.catalogue import load_backbone
 from umbel.combining import WINDOW, Combiner, _averaging, _famo, _uncertainty
-from umbel.processes import ALONE, joined
+from umbel.processes import ALONE, Processes, joined
 
 WAYS = ["uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad"]
 SETTINGS = {"epochs": 1.0, "batch_rows": 5, "dropout": 0.0, "evaluate_every": 1.0, "patience": 0}
@@ -89,6 +89,17 @@ def test_several_processes_combine_as_one(backbone, tmp_path):
             alone = trained(backbone, tmp_path / "one" / way, way, ALONE)
             for name, value in alone.items():
                 assert float.fromhex(mine[name]) == pytest.approx(float.fromhex(value), abs=0.05), (way, name)
+
+
+def test_the_rows_of_that_training_leave_some_process_without_a_row_of_a_task(backbone, tmp_path):
+    made = trainer_of(load_backbone(backbone), tmp_path, sparse(), Silent(), **SETTINGS)
+    lacking = 0
+    for number in range(made.plan.rounds):
+        for batch in made.plan.batches(number):
+            items = [made.items[source][index] for source, index in batch]
+            shares = [{task for item in Processes(rank, 2).share(items) for task in item.golds} for rank in (0, 1)]
+            lacking += shares[0] != shares[1]
+    assert lacking > 1
 
 
 @pytest.mark.parametrize("way", WAYS)

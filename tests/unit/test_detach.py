@@ -89,7 +89,7 @@ def test_a_fork_that_is_no_better_is_not_kept_unless_wanted(home):
     ("arguments", "told"),
     [
         (("run/pack", "moood"), "did you mean 'mood'"),
-        (("run/pack", "mood", "--from-layer", 2), "expected 1 to 1"),
+        (("run/pack", "mood", "--from-layer", 2), "expected 0 to 1"),
         (("base", "sentiment"), "stays as it is"),
     ],
 )

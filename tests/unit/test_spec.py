@@ -73,6 +73,7 @@ class TestSound:
             "combining": "sum",
             "evaluate_every": 0.25,
             "patience": 4,
+            "keep": "end",
             "dev_rows": 500,
             "precision": "bfloat16",
             "seed": 1,
@@ -220,7 +221,8 @@ class TestKeysAndTypes:
         """
         assert faults(tmp_path, text) == [
             "2: licens: unknown key; did you mean 'licence'?",
-            "3: folder: unknown key; expected one of pack, version, licence, backbone, description, tasks, flow, train",
+            "3: folder: unknown key; expected one of "
+            "pack, version, licence, backbone, description, tasks, flow, train, separation",
             "7: tasks.intent.metrik: unknown key; did you mean 'metric'?",
             "8: tasks.intent.name: unknown key; a task's name is the key above it",
             "9: tasks.intent.data[0].langauge: unknown key; did you mean 'language'?",

@@ -15,13 +15,13 @@ from tiny_pack import write_tiny_backbone
 
 from umbel import train
 from umbel.catalogue import load_backbone
-from umbel.checkpoint import FILE
+from umbel.checkpoint import BEST, FILE
 from umbel.data import Data
 from umbel.errors import InputError
 from umbel.optimizing import schedule
 from umbel.processes import ALONE
 from umbel.records import Example, Task
-from umbel.spec import PackSpec, TaskSpec, TrainSpec
+from umbel.spec import MixingSpec, PackSpec, TaskSpec, TrainSpec
 
 WORDS = ["good", "bad", "Paris", "to", "这"]
 TASKS = {
@@ -168,6 +168,60 @@ def test_a_broken_off_training_ends_with_the_same_bits(backbone, tmp_path, monke
     found = bits_of(again.run())
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert again.progress.history == whole.progress.history
+
+
+def test_the_mix_follows_dev_progress_and_goes_on_with_it(backbone, tmp_path, monkeypatch):
+    settings = {"mixing": MixingSpec(by="progress"), "evaluate_every": 1.0}
+    whole = trainer_of(backbone, tmp_path / "whole", **settings)
+    expected = bits_of(whole.run())
+    turns = whole.progress.turns
+    assert [turn for turn, _ in turns] == sorted({turn for turn, _ in turns})
+    assert len(turns) > 2
+    assert all(sum(shares.values()) == pytest.approx(1) for _, shares in turns)
+    monkeypatch.setattr(train, "SAVE_SECONDS", -1.0)
+    broken = trainer_of(backbone, tmp_path / "broken", **settings)
+    step = broken._step
+
+    def failing(rows, fraction):
+        if broken.progress.step == 70:
+            raise KeyboardInterrupt
+        step(rows, fraction)
+
+    broken._step = failing
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    assert len(broken.progress.turns) > 1
+    again = trainer_of(backbone, tmp_path / "broken", **settings)
+    found = bits_of(again.run())
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert [list(turn) for turn in again.progress.turns] == [list(turn) for turn in turns]
+
+
+def test_the_best_epoch_is_kept(backbone, tmp_path, monkeypatch):
+    means, seen = iter([50.0, 80.0, 60.0, 80.0]), []
+
+    def scores(self, limit):
+        seen.append(bits_of(self.model))
+        return dict.fromkeys(self.model.heads, next(means))
+
+    monkeypatch.setattr(train.Trainer, "dev_scores", scores)
+    settings = {"epochs": 4.0, "evaluate_every": 1.0, "keep": "best"}
+    trainer = trainer_of(backbone, tmp_path, **settings)
+    found = bits_of(trainer.run())
+    assert len(seen) == 4
+    assert all(torch.equal(seen[1][name], found[name]) for name in found)
+    assert any(not torch.equal(seen[3][name], found[name]) for name in found)
+    again = bits_of(trainer_of(backbone, tmp_path, **settings).run())  # finished: nothing is trained, the best given
+    assert all(torch.equal(again[name], found[name]) for name in found)
+    (tmp_path / BEST).write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"best\.safetensors: cannot be read"):
+        trainer_of(backbone, tmp_path, **settings).run()
+
+
+def test_what_is_kept_of_old_states_names_them_as_before(backbone, tmp_path):
+    trainer_of(backbone, tmp_path, epochs=0.1).run()
+    with pytest.raises(InputError, match="another declaration"):
+        trainer_of(backbone, tmp_path, epochs=0.1, keep="best").run()
 
 
 TRAINED_SLOWLY = """

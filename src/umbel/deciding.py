@@ -1,0 +1,264 @@
+"""Decides task by task how much it shares, from dev scores that were measured, within a budget; says why in sentences.
+
+A task leaves what all share only where its dev rows say so: where it scores below itself trained alone by more than
+noise, or than a point, and some way of its own surely scores better on the same rows. Knows nothing of trainings: it
+asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from umbel.intervals import Interval
+from umbel.metrics import LOWER_IS_BETTER
+from umbel.ways import ALL, Cost, Way
+
+if TYPE_CHECKING:
+    pass
+
+Sentence = dict[str, str]  # by language: en, zh
+
+LOSS = 1.0  # points that a task may lose at most, where less than that is told from noise
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A task that shares all: its dev score with its interval over resampled rows, and its score trained alone.
+
+    `alone` is None where it is not known; `hurt_by` is the task that cost it most beside it alone, if a study says so.
+    """
+
+    task: str
+    metric: str
+    joint: Interval
+    alone: float | None
+    hurt_by: str = ""
+
+    @property
+    def loss(self) -> float:
+        """Points lost by sharing, negative where it gains; 0 where it is not known."""
+        if self.alone is None:
+            return 0.0
+        return gain_of(self.metric, self.joint.value, self.alone)
+
+    @property
+    def noise(self) -> float:
+        """Half the interval of its dev score."""
+        return (self.joint.high - self.joint.low) / 2
+
+    @property
+    def margin(self) -> float:
+        """What it may lose without anything being done: its noise, and never more than `LOSS`."""
+        return min(self.noise, LOSS)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One way tried: its dev score, and its gain over sharing all on the same rows, positive where it is better."""
+
+    way: Way
+    score: float
+    gain: Interval
+    cost: Cost
+
+    @property
+    def sure(self) -> bool:
+        """Tell whether it is better by more than noise."""
+        return self.gain.low > 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way of one task, what was tried for it, and whether the budget kept a way from being tried."""
+
+    standing: Standing
+    way: Way = ALL
+    trials: tuple[Trial, ...] = ()
+    short: bool = False
+
+    @property
+    def chosen(self) -> Trial | None:
+        """The trial of the way that was taken; None where the task shares all."""
+        return next((trial for trial in self.trials if trial.way == self.way), None)
+
+    @property
+    def cost(self) -> Cost:
+        """What the way adds."""
+        return self.chosen.cost if self.chosen else Cost()
+
+
+Trying = Callable[[str, Way], Trial]
+
+
+def gain_of(metric: str, before: float, after: float) -> float:
+    """Return by how much a score is better than the one before, whichever direction its metric has."""
+    return before - after if metric in LOWER_IS_BETTER else after - before
+
+
+def decide(
+    standings: Sequence[Standing], ways: Sequence[Way], costs: Mapping[Way, Cost], budget: Cost, trying: Trying
+) -> dict[str, Choice]:
+    """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
+
+    `ways` come in the order of their cost. Of a task they are tried until one comes near the score alone, within noise
+    and `LOSS`; where none does, the cheapest is taken that is as good as the best of them, within noise.
+    """
+    left, found = budget, {}
+    for standing in sorted(standings, key=lambda each: -each.loss):
+        affordable = [way for way in ways if costs[way].within(left)]
+        choice = _choose(standing, affordable, len(affordable) < len(ways), trying)
+        found[standing.task] = choice
+        left = Cost(left.bytes - choice.cost.bytes, left.encodings - choice.cost.encodings)
+    return {standing.task: found[standing.task] for standing in standings}
+
+
+def _choose(standing: Standing, ways: Sequence[Way], short: bool, trying: Trying) -> Choice:
+    if standing.loss <= standing.margin:
+        return Choice(standing)
+    trials: list[Trial] = []
+    for way in ways:
+        trials.append(trying(standing.task, way))
+        if trials[-1].sure and trials[-1].gain.value >= standing.loss - standing.margin:
+            return Choice(standing, way, tuple(trials))
+    sure = [trial for trial in trials if trial.sure]
+    if not sure:
+        return Choice(standing, ALL, tuple(trials), short)
+    best = max(sure, key=lambda trial: trial.gain.value)
+    enough = best.gain.value - (best.gain.high - best.gain.low) / 2
+    taken = next(trial for trial in sure if trial.gain.value >= enough)
+    return Choice(standing, taken.way, tuple(trials), short)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The final comparison: mean gain over sharing all and over sharing nothing, with noise; `alone` may be unknown."""
+
+    over_all: Interval
+    over_nothing: Interval | None
+    took: str = "auto"  # auto, all or none
+
+
+def mean_gain(gains: Sequence[Interval]) -> Interval:
+    """Return the mean of independent gains; its half interval is the root of their squares' sum, over their number.
+
+    >>> mean_gain([Interval(1.0, 0.0, 2.0), Interval(0.0, 0.0, 0.0)])
+    Interval(value=0.5, low=0.0, high=1.0)
+    """
+    count = max(len(gains), 1)
+    value = sum(gain.value for gain in gains) / count
+    half = sum(((gain.high - gain.low) / 2) ** 2 for gain in gains) ** 0.5 / count
+    return Interval(value, value - half, value + half)
+
+
+def over_alone(choice: Choice) -> Interval | None:
+    """Return a task's gain over itself trained alone; the two scores are of models, not of rows, that differ.
+
+    Its noise is that of two scores on dev rows of this number. None where the score alone is not known.
+    """
+    if choice.standing.alone is None:
+        return None
+    score = choice.chosen.score if choice.chosen else choice.standing.joint.value
+    gain, half = gain_of(choice.standing.metric, choice.standing.alone, score), 2**0.5 * choice.standing.noise
+    return Interval(gain, gain - half, gain + half)
+
+
+def explain(choice: Choice) -> Sentence:
+    """Say what a task does and why, in English and Chinese."""
+    standing, trial = choice.standing, choice.chosen
+    joint = standing.joint.value
+    if trial:
+        return _moved(choice, trial)
+    if standing.alone is None:
+        return _said(
+            f"{standing.task} shares all: its score alone is not known.",
+            f"{standing.task} 共享全部：单独训练的得分未知。",
+        )
+    if standing.loss <= 0:
+        return _said(
+            f"{standing.task} shares all: {joint:.2f} together, {standing.alone:.2f} alone.",
+            f"{standing.task} 共享全部：联合 {joint:.2f}，单独 {standing.alone:.2f}。",
+        )
+    if standing.loss <= standing.margin:
+        return _said(
+            f"{standing.task} shares all: it loses {standing.loss:.2f} against alone, no more than the noise of its "
+            f"dev rows ({standing.noise:.2f}).",
+            f"{standing.task} 共享全部：比单独低 {standing.loss:.2f}，未超过其开发数据的噪声（{standing.noise:.2f}）。",
+        )
+    return _unmoved(choice)
+
+
+def _moved(choice: Choice, trial: Trial) -> Sentence:
+    standing = choice.standing
+    hurt = f", most beside {standing.hurt_by}" if standing.hurt_by else ""
+    hurt_zh = f"，与 {standing.hurt_by} 一起时最多" if standing.hurt_by else ""
+    rest_en = f"{standing.joint.value:.2f} shared, {standing.alone:.2f} alone{hurt}, {trial.score:.2f} so"
+    rest_zh = f"共享 {standing.joint.value:.2f}，单独 {standing.alone:.2f}{hurt_zh}，如此 {trial.score:.2f}"
+    gain = f"{trial.gain.value:+.2f}, {trial.gain.low:+.2f} to {trial.gain.high:+.2f}"
+    gain_zh = f"{trial.gain.value:+.2f}，{trial.gain.low:+.2f} 至 {trial.gain.high:+.2f}"
+    size = f"{trial.cost.bytes / 1e6:.2f} MB and {trial.cost.encodings:.2f} of an encoding"
+    size_zh = f"{trial.cost.bytes / 1e6:.2f} MB 与 {trial.cost.encodings:.2f} 次编码"
+    more = " More would not fit into the budget." if choice.short else ""
+    more_zh = "更多则超出预算。" if choice.short else ""
+    return _said(
+        f"{standing.task} has {in_words(trial.way)}: {rest_en} ({gain}); it costs {size}.{more}",
+        f"{standing.task} 使用{_in_chinese(trial.way)}：{rest_zh}（{gain_zh}）；代价为 {size_zh}。{more_zh}",
+    )
+
+
+def _unmoved(choice: Choice) -> Sentence:
+    standing = choice.standing
+    tried = ", ".join(f"{in_words(t.way)} {t.gain.value:+.2f}" for t in choice.trials) or "nothing"
+    tried_zh = "，".join(f"{_in_chinese(t.way)} {t.gain.value:+.2f}" for t in choice.trials) or "无"
+    more = "; more does not fit into the budget" if choice.short else ""
+    more_zh = "；更多则超出预算" if choice.short else ""
+    return _said(
+        f"{standing.task} shares all, though it loses {standing.loss:.2f} against alone: nothing tried is surely "
+        f"better ({tried}){more}.",
+        f"{standing.task} 共享全部，尽管比单独低 {standing.loss:.2f}："
+        f"尝试过的方式均未确定更好（{tried_zh}）{more_zh}。",
+    )
+
+
+def in_words(way: Way) -> str:
+    """Say a way in English."""
+    return {
+        "all": "all shared",
+        "head": "its own head alone, trained on what the others left",
+        "adapter": f"an adapter of its own from layer {way.layer}",
+        "fork": f"its own layers from layer {way.layer}",
+    }[way.kind]
+
+
+def _in_chinese(way: Way) -> str:
+    return {
+        "all": "全部共享",
+        "head": "单独训练的输出头",
+        "adapter": f"自第 {way.layer} 层起的专用适配器",
+        "fork": f"自第 {way.layer} 层起的专用层",
+    }[way.kind]
+
+
+def _said(english: str, chinese: str) -> Sentence:
+    return {"en": english, "zh": chinese}
+
+
+def guarded_in_words(guard: Guard) -> Sentence:
+    """Say how what was chosen compares with sharing all and with sharing nothing, in mean points over all tasks."""
+    over = f"{guard.over_all.value:+.2f} ({guard.over_all.low:+.2f} to {guard.over_all.high:+.2f})"
+    over_zh = f"{guard.over_all.value:+.2f}（{guard.over_all.low:+.2f} 至 {guard.over_all.high:+.2f}）"
+    english, chinese = f"Mean gain over sharing all {over}", f"比全部共享平均提高 {over_zh}"
+    if guard.over_nothing:
+        alone = guard.over_nothing
+        english += f", over sharing nothing {alone.value:+.2f} ({alone.low:+.2f} to {alone.high:+.2f})"
+        chinese += f"，比完全不共享平均提高 {alone.value:+.2f}（{alone.low:+.2f} 至 {alone.high:+.2f}）"
+    taken = {
+        "auto": ("", ""),
+        "all": (": so everything stays shared", "：因此保持全部共享"),
+        "none": (": so nothing is shared, which the budget allows", "：因此完全不共享，预算允许"),
+    }[guard.took]
+    short = guard.took == "auto" and guard.over_nothing is not None and guard.over_nothing.high < 0
+    more = (": sharing nothing would be better, but the budget does not hold it", "：完全不共享会更好，但超出预算")
+    taken = more if short else taken
+    return _said(english + taken[0] + ".", chinese + taken[1] + "。")

@@ -1,0 +1,173 @@
+"""Parts of tasks' own while a pack is separated: trained, kept in files as soon as they are there, put into packs.
+
+Needs torch for training alone. Knows nothing of which parts are wanted (`separation`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import load_file, save_file
+
+from umbel.balance import shares_of
+from umbel.cache import atomic_write
+from umbel.console import training as shown
+from umbel.kinds.base import kind_of
+from umbel.manifest import TaskEntry
+from umbel.pack import MANIFEST, Pack, read_pack, write_task
+from umbel.report import read_json
+from umbel.terminal import output, row_bar, spinner
+from umbel.ways import HEAD, Way
+
+if TYPE_CHECKING:
+    from umbel.data import Data
+    from umbel.detaching import Forked, OwnPart
+    from umbel.spec import PackSpec
+    from umbel.train import Reporter
+    from umbel.weights import Backbone
+
+STATE, PARTS, BARE, ALONE = "separation.json", "parts", "bare", "alone"
+WHOLE = Way("fork", 0)  # what a task has that shares nothing
+ENTRY, HEADS, LAYERS = "entry.json", "head.safetensors", "fork.safetensors"
+
+
+@dataclass
+class State:
+    """What was measured: the name of all that it depends on, scores alone, and trials by task and way."""
+
+    name: str = ""
+    alone: dict[str, float] = field(default_factory=dict)
+    trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Parts:
+    """Trains parts of their own for the tasks of one declaration; `basis` names what they are parts of."""
+
+    def __init__(self, spec: PackSpec, data: Data, backbone: Backbone, folder: Path, basis: str = "") -> None:
+        self.spec, self.data, self.backbone, self.folder = spec, data, backbone, folder
+        self.tasks = [name for name, task in data.answered.items() if kind_of(task.kind).trained]
+        self.state = self._restored(basis)
+
+    def trained(self, pack: Pack, task: str, way: Way, name: str, epochs: float, fresh: bool = False) -> Forked:
+        """Train a part of a task over a pack, or go on with it, and keep it by name; `fresh`: its head is random."""
+        with shown(output()) as reporter:
+            part = self._part(pack, task, way, name, epochs, fresh, reporter)
+            with row_bar(f"encoding the rows of {task}") as told:
+                part.encode(told)
+            for other in set(part.encodings.parent.glob("below-*")) - {part.encodings}:
+                other.unlink()  # of another layer: up to a gigabyte that no part takes any more
+            forked = part.run()
+        _keep(self._place(task, name), forked)
+        shutil.rmtree(part.folder, ignore_errors=True)
+        return forked
+
+    def before(self, pack: Pack, task: str) -> Forked:
+        """Return a task's answers to its dev rows as it stands in a pack."""
+        from umbel.interference import Quiet
+
+        return self._part(pack, task, HEAD, "before", 1.0, False, Quiet()).answer({})
+
+    def alone(self, task: str) -> float:
+        """Train a task alone over the untouched backbone, on as many rows as it sees jointly; return its score."""
+        if task not in self.state.alone:
+            output().print(f"training {task} alone", soft_wrap=True)
+            forked = self.trained(self.bare, task, WHOLE, ALONE, self.passes[task], fresh=True)
+            self.state.alone[task] = float(forked.entry.scores["score"])
+            self.save()
+        return self.state.alone[task]
+
+    def put(self, pack: Pack, task: str, name: str) -> Pack:
+        """Return a copy of a pack, a draft, with the task's part that was kept under a name."""
+        place = self._place(task, name)
+        entry = TaskEntry.model_validate_json((place / ENTRY).read_text(encoding="utf-8"))
+        fork = load_file(place / LAYERS) if entry.fork else {}
+        return write_task(pack, self.folder / PARTS / "draft", task, entry, load_file(place / HEADS), fork)
+
+    def nothing_shared(self) -> Pack:
+        """Return a draft of the pack in which every task has all layers to itself."""
+        pack = self.bare
+        for task in self.tasks:
+            self.alone(task)
+            pack = self.put(pack, task, ALONE)
+        return pack
+
+    def save(self) -> None:
+        """Write what was measured."""
+        with atomic_write(self.folder / STATE) as draft:
+            draft.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+
+    @cached_property
+    def bare(self) -> Pack:
+        """A pack of the declaration over the untouched backbone, its heads untrained: where tasks alone begin."""
+        folder = self.folder / PARTS / BARE
+        if not (folder / MANIFEST).exists():
+            from umbel.interference import Quiet
+            from umbel.publish import publish
+            from umbel.train import Trainer
+
+            changed = {"sharing": "heads", "teachers": "", "questions": "", "keep_vectors": 0.0}
+            spec = self.spec.model_copy(update={"train": self.spec.train.model_copy(update=changed)})
+            with spinner("writing the pack that tasks alone begin from"):
+                publish(Trainer(spec, self.data, self.backbone, folder, Quiet()), folder)
+        return read_pack(folder)
+
+    @cached_property
+    def passes(self) -> Mapping[str, float]:
+        """How often the joint training draws each row of a task, on average."""
+        sizes = {source: len(rows) for source, rows in self.data.train.items()}
+        mixing = self.spec.train.mixing
+        shares = shares_of(sizes, mixing.by, mixing.temperature, self.data.shares, mixing.cap)
+        drawn = {s: share * self.spec.train.epochs * sum(sizes.values()) / sizes[s] for s, share in shares.items()}
+        found = {}
+        for task in self.tasks:
+            rows = {s: sum(task in row.golds for row in self.data.train[s]) for s in sizes}
+            found[task] = sum(count * drawn[s] for s, count in rows.items()) / max(sum(rows.values()), 1)
+        return found
+
+    def _part(
+        self, pack: Pack, task: str, way: Way, name: str, epochs: float, fresh: bool, reporter: Reporter
+    ) -> OwnPart:
+        from umbel.detaching import HEAD_SHARE, OwnPart, alone
+
+        spec, data = alone(self.spec, self.data, pack, task, epochs, 1.0 if fresh else HEAD_SHARE)
+        folder, rank = self._place(task, f"{name}.training"), self.spec.separation.rank
+        layer = way.layer if way.own else self.backbone.shape.layers
+        encodings = self._place(task, f"below-{layer}.safetensors")
+        return OwnPart(pack, task, spec, data, self.backbone, way, folder, reporter, rank, encodings)
+
+    def tidy(self) -> None:
+        """Take away what no further run needs."""
+        shutil.rmtree(self.folder / PARTS / "draft", ignore_errors=True)
+        for path in (self.folder / PARTS).glob("*/below-*"):
+            path.unlink()
+
+    def _place(self, task: str, name: str) -> Path:
+        return self.folder / PARTS / task / name
+
+    def _restored(self, basis: str) -> State:
+        sizes = {source: len(rows) for source, rows in (self.data.train | self.data.dev).items()}
+        settings = self.spec.separation.model_dump(include={"epochs", "rank"})
+        parts = (basis, self.backbone.sha256, sizes, settings, self.spec.train.model_dump_json())
+        name = hashlib.sha256(repr(parts).encode()).hexdigest()
+        path = self.folder / STATE
+        kept = State(**read_json(path, "what was measured")) if path.exists() else State()
+        if kept.name == name:
+            return kept
+        shutil.rmtree(self.folder / PARTS, ignore_errors=True)  # of another pack, other data or settings
+        return State(name)
+
+
+def _keep(place: Path, forked: Forked) -> None:
+    """Write a part, its entry last: what a kill leaves half-written is not known to `State`, and made again."""
+    place.mkdir(parents=True, exist_ok=True)
+    save_file(dict(forked.head), place / HEADS)
+    if forked.fork:
+        save_file(dict(forked.fork), place / LAYERS)
+    (place / ENTRY).write_text(forked.entry.model_dump_json(), encoding="utf-8")

@@ -1,0 +1,140 @@
+"""Choices out of measured scores: what is tried, in which order, what is taken, within which budget, and the guard."""
+
+import pytest
+
+from umbel.deciding import Guard, Standing, Trial, decide, explain, guarded_in_words, mean_gain, over_alone
+from umbel.intervals import Interval
+from umbel.shapes import EncoderShape
+from umbel.ways import ALL, HEAD, Cost, Way, cost_of, ways_of
+
+ADAPTER, FORK = Way("adapter", 8), Way("fork", 8)
+WAYS = [HEAD, ADAPTER, FORK]
+COSTS = {HEAD: Cost(), ADAPTER: Cost(1_000_000, 1 / 3), FORK: Cost(7_000_000, 1 / 3)}
+PLENTY = Cost(10**9, 10.0)
+
+
+def standing(alone, joint=70.0, noise=1.0, task="mood", metric="accuracy", hurt_by=""):
+    return Standing(task, metric, Interval(joint, joint - noise, joint + noise), alone, hurt_by)
+
+
+def trying(gains, noise=0.5, tried=None):
+    """Return what pretends to train: each way's gain by its kind."""
+
+    def answer(task, way):
+        if tried is not None:
+            tried.append((task, way.name))
+        gain = gains[way.kind]
+        return Trial(way, 70 + gain, Interval(gain, gain - noise, gain + noise), COSTS[way])
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("gains", "taken", "tried"),
+    [
+        ({"head": 9}, HEAD, 1),  # the cheapest that comes near alone, and nothing is tried after it
+        ({"head": 0, "adapter": 9}, ADAPTER, 2),
+        ({"head": 0, "adapter": 0.4, "fork": 9.5}, FORK, 3),
+        ({"head": 0, "adapter": 0.4, "fork": -3}, ALL, 3),  # none is surely better
+        ({"head": 0, "adapter": 5, "fork": 5.4}, ADAPTER, 3),  # none recovers: the cheapest within noise of the best
+        ({"head": 0, "adapter": 3, "fork": 5}, FORK, 3),
+    ],
+)
+def test_each_way_can_be_taken(gains, taken, tried):
+    choice = decide([standing(80.0)], WAYS, COSTS, PLENTY, trying(gains))["mood"]
+    assert choice.way == taken
+    assert len(choice.trials) == tried
+    assert (choice.cost == Cost()) is (taken in (ALL, HEAD))
+
+
+@pytest.mark.parametrize("alone", [60.0, 70.0, 70.9, None])
+def test_a_task_that_does_not_surely_lose_shares_all(alone):
+    choice = decide([standing(alone)], WAYS, COSTS, PLENTY, trying({}))["mood"]
+    assert (choice.way, choice.trials) == (ALL, ())
+    assert "shares all" in explain(choice)["en"]
+
+
+def test_much_noise_does_not_excuse_more_than_a_point():
+    wide = standing(72.0, noise=3.0)
+    tried = []
+    decide([wide], WAYS, COSTS, PLENTY, trying({"head": 0.9, "adapter": 1.1}, tried=tried))
+    assert tried == [("mood", "head"), ("mood", ADAPTER.name)]  # the first left a loss of 1.1
+    assert decide([standing(70.9, noise=3.0)], WAYS, COSTS, PLENTY, trying({}))["mood"].trials == ()
+
+
+def test_errors_are_better_low():
+    less = decide([standing(60.0, metric="mean-absolute-error")], WAYS, COSTS, PLENTY, trying({"head": 10}))
+    assert less["mood"].way == HEAD
+    more = decide([standing(80.0, metric="mean-absolute-error")], WAYS, COSTS, PLENTY, trying({}))
+    assert more["mood"].way == ALL
+
+
+def test_the_budget_goes_to_those_that_lose_most_first():
+    tried = []
+    two = [standing(75.0, task="small"), standing(90.0, task="large")]
+    budget = Cost(7_500_000, 10.0)
+    found = decide(two, WAYS, COSTS, budget, trying({"head": 0, "adapter": 0, "fork": 20}, tried=tried))
+    assert list(found) == ["small", "large"]
+    assert (found["large"].way, found["small"].way) == (FORK, ALL)
+    assert tried == [("large", way.name) for way in WAYS] + [("small", "head")]
+    assert found["small"].short
+    assert not found["large"].short
+    assert "more does not fit into the budget" in explain(found["small"])["en"]
+
+
+def test_latency_is_a_budget_too():
+    found = decide([standing(90.0)], WAYS, COSTS, Cost(10**9, 0.3), trying({"head": 0.1}))
+    assert [trial.way for trial in found["mood"].trials] == [HEAD]
+    found = decide([standing(90.0)], WAYS, COSTS, Cost(10**9, 1 / 3), trying({"head": 0, "adapter": 20}))
+    assert found["mood"].way == ADAPTER
+
+
+def test_sentences_say_why_in_both_languages():
+    choice = decide([standing(80.0, hurt_by="topic")], WAYS, COSTS, PLENTY, trying({"head": 0, "adapter": 9}))["mood"]
+    said = explain(choice)
+    for part in ("mood has an adapter of its own from layer 8", "70.00 shared, 80.00 alone", "beside topic", "79.00 so",
+                 "+9.00, +8.50 to +9.50", "1.00 MB and 0.33 of an encoding"):  # fmt: skip
+        assert part in said["en"]
+    assert "专用适配器" in said["zh"]
+    assert "topic" in said["zh"]
+
+
+def test_gains_over_alone_have_the_noise_of_two_scores():
+    choice = decide([standing(80.0)], WAYS, COSTS, PLENTY, trying({"head": 9}))["mood"]
+    gain = over_alone(choice)
+    assert gain.value == pytest.approx(-1)
+    assert gain.high - gain.low == pytest.approx(2 * 2**0.5)
+    assert over_alone(decide([standing(None)], WAYS, COSTS, PLENTY, trying({}))["mood"]) is None
+
+
+def test_means_of_gains():
+    mean = mean_gain([Interval(2.0, 1.0, 3.0), Interval(0.0, 0.0, 0.0)])
+    assert mean == Interval(1.0, 0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("took", "nothing", "told"),
+    [
+        ("auto", Interval(1.0, 0.5, 1.5), "over sharing nothing +1.00 (+0.50 to +1.50)."),
+        ("auto", Interval(-2.0, -2.5, -1.5), "the budget does not hold it."),
+        ("all", None, "so everything stays shared."),
+        ("none", Interval(-2.0, -2.5, -1.5), "so nothing is shared, which the budget allows."),
+    ],
+)
+def test_the_guard_says_what_it_did(took, nothing, told):
+    said = guarded_in_words(Guard(Interval(0.3, 0.1, 0.5), nothing, took))
+    assert said["en"].startswith("Mean gain over sharing all +0.30 (+0.10 to +0.50)")
+    assert told in said["en"]
+    assert said["zh"].endswith("。")
+
+
+def test_costs_are_those_of_stored_layers():
+    shape = EncoderShape(100, 384, 12, 12, 1536, 512, 2, 1e-5)
+    assert [way.name for way in ways_of(12)] == [
+        "head", "adapter-8", "fork-8", "adapter-4", "fork-4", "adapter-0", "fork-0",
+    ]  # fmt: skip
+    assert cost_of(HEAD, shape, 16) == cost_of(ALL, shape, 16) == Cost()
+    fork, adapter = cost_of(FORK, shape, 16), cost_of(ADAPTER, shape, 16)
+    assert fork.bytes == pytest.approx(4 * 1.8e6, rel=0.02)
+    assert fork.encodings == adapter.encodings == pytest.approx(1 / 3)
+    assert adapter.bytes == 4 * 2 * 16 * (4 * 2 * 384 + 2 * (384 + 1536))

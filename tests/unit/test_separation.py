@@ -1,0 +1,274 @@
+"""`umbel train --sharing` on a tiny random backbone: each way is trained, taken and answers; the guard; resuming."""
+
+import json
+
+import pytest
+import torch
+from tiny_pack import write_tiny_backbone
+from typer.testing import CliRunner
+
+import umbel
+from umbel import separation
+from umbel.cli import app
+from umbel.data import load
+from umbel.deciding import Standing, Trial, decide
+from umbel.frozen import HiddenStates
+from umbel.intervals import Interval
+from umbel.loading import backbone_of_pack
+from umbel.pack import read_pack
+from umbel.parts import Parts
+from umbel.spec import load_spec
+from umbel.teach import prove
+from umbel.ways import HEAD, Cost, Way, cost_of
+
+DECLARATION = """
+pack: tiny
+backbone: tiny
+tasks:
+  mood:
+    kind: text-classification
+    metric: accuracy
+    data: [{train: train.jsonl, dev: dev.jsonl, column: mood}]
+  city:
+    kind: text-classification
+    metric: accuracy
+    data: [{train: train.jsonl, dev: dev.jsonl, column: city}]
+separation: {epochs: 12, rank: 8}
+train:
+  {sharing: heads, epochs: 12, batch-rows: 8, learning-rate: 3.0e-3, head-learning-rate: 2.0e-2, precision: float32}
+"""
+WAYS = [HEAD, Way("adapter", 1), Way("fork", 1), Way("adapter", 0), Way("fork", 0)]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train a joint pack that learns next to nothing; mood is the word that comes first, city whether Paris stands."""
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("separation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("UMBEL_CACHE", str(home / "cache"))
+        write_tiny_backbone(home / "tiny")
+        texts = ["good to bad", "bad to good", "good to Paris bad", "bad to Paris good"]
+        rows = [{"text": t, "mood": t.split()[0], "city": "yes" if "Paris" in t else "no"} for t in texts]
+        for split, times in (("train", 40), ("dev", 15)):
+            (home / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * times))
+        (home / "pack.yaml").write_text(DECLARATION)
+        (home / "short.yaml").write_text(DECLARATION.replace("epochs: 12, batch", "epochs: 0.02, batch"))
+        done = invoke("train", "short.yaml", "--out", "run")
+        assert done.exit_code == 0, done.output
+    return home
+
+
+@pytest.fixture
+def home(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    monkeypatch.setenv("UMBEL_CACHE", str(trained / "cache"))
+    return trained
+
+
+def worker(home, name, alone=None):
+    """Return a separation of the joint pack, which is told of scores alone."""
+    joint, spec = read_pack("run/pack"), load_spec("pack.yaml")
+    found = separation.Separation(Parts(spec, load(spec), backbone_of_pack(joint), home / name, name), joint, {})
+    found.parts.state.alone.update(alone or {})
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_each_way_is_trained_taken_and_answers(home, way, monkeypatch):
+    task = "mood"
+    work = worker(home, f"one-{way.name}", {"mood": 100.0, "city": 50.0})
+    work.ways = [way]
+    pack = work.run()
+    notes = pack.manifest.training["separation"]
+    assert notes["tasks"][task]["way"] == way.name, notes["tasks"][task]["why"]
+    assert notes["sharing"] == "auto"
+    assert notes["over_all"][1] > 0
+    assert notes["megabytes"] > 0 or not way.own
+    if way.own:
+        assert (pack.forks[task].layer, pack.forks[task].kind) == (
+            way.layer,
+            "lora" if way.kind == "adapter" else "full",
+        )
+        wanted, found = (
+            cost_of(way, work.parts.backbone.shape, 8).bytes,
+            notes["tasks"][task]["trials"][way.name]["bytes"],
+        )
+        assert found == pytest.approx(wanted, rel=0.05)
+    else:
+        assert pack.forks == {}
+    before, after = umbel.load("run/pack"), umbel.load(pack.folder)
+    assert prove(before, after, task)["answers"] > 0
+    score = pack.manifest.tasks[task].scores["score"]
+    for engine in ("runtime", "torch"):
+        told = json.loads(invoke("evaluate", pack.folder, "--data", "pack.yaml", "--engine", engine, "--json").stdout)
+        assert told[task]["score"] == pytest.approx(score)
+    card = (pack.folder / "CARD.md").read_text()
+    assert notes["tasks"][task]["why"]["en"] in card
+    assert notes["summary"]["en"] in card
+
+
+def test_parts_above_one_layer_share_what_was_encoded_once(home, monkeypatch):
+    work = worker(home, "once", {"mood": 100.0, "city": 100.0})
+    first = work.trial("mood", Way("adapter", 1))
+    (kept,) = (home / "once/parts/mood").glob("below-*")
+    assert kept.name == "below-1.safetensors"
+    encode = HiddenStates._encode
+    monkeypatch.setattr(HiddenStates, "_encode", lambda *_: pytest.fail("encoded again"))
+    assert work.trial("mood", Way("fork", 1)).gain.value > 0
+    assert work.trial("mood", Way("adapter", 1)) == first
+    monkeypatch.setattr(HiddenStates, "_encode", encode)
+    work.trial("mood", HEAD)
+    assert [path.name for path in (home / "once/parts/mood").glob("below-*")] == ["below-2.safetensors"]
+    work.parts.tidy()
+    assert not list((home / "once/parts").glob("*/below-*"))
+
+
+def test_auto_measures_decides_and_goes_on_where_it_was_stopped(home, monkeypatch):
+    put = Parts.put
+    monkeypatch.setattr(Parts, "put", lambda *_: pytest.exit("stopped"))
+    with pytest.raises(BaseException, match="stopped"):
+        separation.share_by_measure(load_spec("pack.yaml"), home / "auto", read_pack("run/pack"))
+    monkeypatch.setattr(Parts, "put", put)
+    kept = json.loads((home / "auto/separation.json").read_text())
+    assert kept["alone"]["mood"] == kept["alone"]["city"] == 100
+    assert kept["trials"]["mood"]
+    monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
+    done = invoke("train", "pack.yaml", "--sharing", "auto", "--start", "run/pack", "--out", "auto")
+    assert done.exit_code == 0, done.output
+    assert "mood has its own head alone" in " ".join(done.output.split())
+    assert "Mean gain over sharing all" in done.output
+    notes = read_pack("auto/pack").manifest.training["separation"]
+    assert {each["way"] for each in notes["tasks"].values()} == {"head"}  # the cheapest that recovers
+    assert notes["over_nothing"][2] >= 0
+    assert not (home / "auto/parts/draft").exists()
+    pytest.importorskip("matplotlib")
+    shown = invoke("report", "auto/pack", "--out", "shown", "--language", "zh")
+    assert shown.exit_code == 0, shown.output
+    told, page = (home / "shown/report.md").read_text(), (home / "shown/report.html").read_text()
+    assert "## 各任务共享什么" in told
+    assert notes["tasks"]["mood"]["why"]["zh"] in told
+    assert notes["tasks"]["mood"]["why"]["en"] in page.replace("&#x27;", "'")
+
+
+def test_auto_trains_together_first_and_not_again(home, monkeypatch):
+    arguments = ("train", "pack.yaml", "--sharing", "auto", "--sharing-budget", "0,1", "--out", "whole")
+    first = invoke(*arguments)
+    assert first.exit_code == 0, first.output
+    notes = read_pack("whole/pack").manifest.training["separation"]
+    assert {each["way"] for each in notes["tasks"].values()} == {"all"}
+    assert (notes["budget"], notes["megabytes"], notes["latency"]) == ({"megabytes": 0.0, "latency": 1.0}, 0, 1)
+    assert (home / "whole/pack/heads/mood.safetensors").read_bytes() == (
+        home / "whole/joint/heads/mood.safetensors"
+    ).read_bytes()
+    monkeypatch.setattr("umbel.shared_training.train_pack", lambda *_: pytest.fail("trained again"))
+    again = invoke(*arguments)
+    assert again.exit_code == 0, again.output
+    (home / "other.yaml").write_text(DECLARATION.replace("epochs: 12, b", "epochs: 11, b"))
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        invoke("train", "other.yaml", *arguments[2:])
+
+
+def test_sharing_nothing_gives_every_task_all_layers(home):
+    done = invoke("train", "pack.yaml", "--sharing", "none", "--out", "nothing")
+    assert done.exit_code == 0, done.output
+    pack = read_pack("nothing/pack")
+    assert {name: fork.layer for name, fork in pack.forks.items()} == {"mood": 0, "city": 0}
+    assert pack.manifest.adapter is None
+    assert pack.manifest.training["separation"] == {"sharing": "none"}
+    told = json.loads(invoke("evaluate", pack.folder, "--data", "pack.yaml", "--json").stdout)
+    assert told["mood"]["score"] == told["city"]["score"] == 100
+
+
+def choices_of(alone=100.0):
+    standing = [Standing(task, "accuracy", Interval(50.0, 49.0, 51.0), alone) for task in ("mood", "city")]
+    trial = Trial(Way("fork", 1), 60.0, Interval(10.0, 9.0, 11.0), Cost(1, 0.5))
+    return decide(standing, [trial.way], {trial.way: trial.cost}, Cost(10, 2.0), lambda *_: trial)
+
+
+def test_the_guard_takes_sharing_all_where_the_runtime_says_it_is_better(home, monkeypatch):
+    work = worker(home, "guard")
+    worse = {"mood": Interval(-3.0, -4.0, -2.0), "city": Interval(0.1, 0.0, 0.2)}
+    monkeypatch.setattr(work, "_composed", lambda choices: ("composed", worse))
+    pack, guard = work.guarded(choices_of())
+    assert (pack, guard.took) == (work.joint, "all")
+    notes = work._notes(choices_of(), guard)
+    assert (notes["sharing"], notes["megabytes"], notes["latency"]) == ("all", 0, 1)
+    assert {each["way"] for each in notes["tasks"].values()} == {"all"}
+    noisy = {"mood": Interval(-3.0, -9.0, 3.0), "city": Interval(0.1, 0.0, 0.2)}
+    monkeypatch.setattr(work, "_composed", lambda choices: ("composed", noisy))
+    assert work.guarded(choices_of(60.0)) == ("composed", work.guarded(choices_of(60.0))[1])
+
+
+def test_the_guard_takes_sharing_nothing_where_that_is_better_and_fits(home, monkeypatch):
+    work = worker(home, "guard-none")
+    gains = {"mood": Interval(10.0, 9.0, 11.0), "city": Interval(10.0, 9.0, 11.0)}
+    monkeypatch.setattr(work, "_composed", lambda choices: ("composed", gains))
+    monkeypatch.setattr(work.parts, "nothing_shared", lambda: "nothing shared")
+    assert work.guarded(choices_of())[0] == "composed"  # tasks were not trained alone
+    work.parts.state.alone.update(mood=100.0, city=100.0)
+    work.budget = Cost(10**9, 2.0)
+    pack, guard = work.guarded(choices_of())
+    assert (pack, guard.took) == ("nothing shared", "none")
+    notes = work._notes(choices_of(), guard)
+    assert (notes["sharing"], notes["latency"]) == ("none", 3)
+    assert {each["way"] for each in notes["tasks"].values()} == {"fork-0"}
+    work.budget = Cost(10**9, 1.5)
+    assert work.guarded(choices_of())[1].took == "auto"
+
+
+@pytest.mark.parametrize(
+    ("change", "way"), [([-50.0, -60.0, -40.0], "head"), ([-50.0, -99.0, 1.0], "all"), ([3.0, 1.0, 5.0], "all")]
+)
+def test_a_study_says_which_tasks_lose(home, change, way, monkeypatch):
+    figures = {
+        "tasks": {"city": {"change": change}, "mood": {"change": [0.0, -1.0, 1.0]}},
+        "pairs": [{"from": "mood", "to": "city", "change": [-2.0, -3.0, -1.0]}],
+    }
+    (home / "study.json").write_text(json.dumps(figures))
+    monkeypatch.setattr(Parts, "alone", lambda *_: pytest.fail("trained alone"))
+    pack = separation.share_by_measure(
+        load_spec("pack.yaml"), home / f"study{change[0]}{change[2]}", read_pack("run/pack"), home / "study.json"
+    )
+    found = pack.manifest.training["separation"]["tasks"]
+    assert (found["city"]["way"], found["mood"]["way"]) == (way, "all")
+    assert ("beside mood" in found["city"]["why"]["en"]) is (way == "head")
+
+
+def test_of_several_processes_one_trains_parts(home, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    for name in ("share_nothing", "share_by_measure"):
+        monkeypatch.setattr(separation, name, lambda *_: pytest.fail("trained by more than one"))
+    for arguments in (["none"], ["auto", "--start", "run/pack"]):
+        done = invoke("train", "pack.yaml", "--out", "second", "--sharing", *arguments)
+        assert (done.exit_code, done.output) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--sharing-budget", "4,2"), "--sharing-budget means nothing where tasks share all"),
+        (("--sharing", "none", "--start", "run/pack"), "--start means nothing where tasks share none"),
+        (("--sharing", "auto", "--sharing-budget", "much"), "found 'much', expected megabytes and encodings"),
+        (("--sharing", "auto", "--sharing-budget", "4,0.5"), "1 at least"),
+        (("--sharing", "none", "--teach", "t"), "--teach means nothing without a joint training"),
+        (("--sharing", "auto", "--start", "base"), "has no task mood"),
+        (("--sharing", "auto", "--start", "run/pack", "--interference", "dev.jsonl"), "cannot be read"),
+    ],
+)
+def test_faults_are_told(home, arguments, told):
+    done = invoke("train", "pack.yaml", "--out", "faulty", *arguments)
+    assert done.exit_code == 1
+    assert told in " ".join(done.output.split())
+
+
+def test_keys_of_separation_are_checked(home):
+    (home / "faulty.yaml").write_text(DECLARATION.replace("rank: 8", "rnk: 8, sharing: some"))
+    done = invoke("train", "faulty.yaml")
+    assert "separation.rnk: unknown key; did you mean 'rank'" in done.output
+    assert "separation.sharing: found 'some'" in done.output
