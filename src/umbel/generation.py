@@ -165,7 +165,9 @@ class Generation:
                 for step in flow.spec.steps:
                     if step.action == "write":  # loading a decoder must not count as the step's time
                         with suppress(UmbelError):  # the step will tell, and its fallback stand in
-                            model.writer.writer(model.writer.tasks()[step.body.settings])
+                            wanted = step.body.settings
+                            known = model.writer.tasks()[wanted.task]
+                            model.writer.writer(known.model_copy(update=dict(wanted.changes)))
             return self._flows[held.key]
 
     def _model(self, held: Held) -> Model:
