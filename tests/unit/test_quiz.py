@@ -115,7 +115,7 @@ def test_the_loss_of_a_span_is_its_probability_in_the_answer(gold):
     place = (1, 2) if gold else (0, 0)
     start[place[0]] = end[place[1]] = 12
     loss = extract_loss(torch.from_numpy(start), torch.from_numpy(end), WINDOW, gold)
-    answer = decide.extract("x" * 13, [decide.Pointed(OFFSETS, start, end)])
+    answer = decide.extract("xxxxxxx xxxxx", [decide.Pointed(OFFSETS, start, end)])
     assert (answer.span and (answer.span.start, answer.span.end)) == gold
     assert answer.probability == pytest.approx(float(torch.exp(-loss)), abs=1e-5)
 

@@ -11,7 +11,7 @@ from tiny_pack import write_tiny_backbone
 from typer.testing import CliRunner
 
 import umbel
-from umbel import training, writer_training
+from umbel import replies, training, writer_training
 from umbel.cli import app
 from umbel.errors import PackError
 from umbel.pack import read_pack
@@ -125,9 +125,9 @@ def test_an_adapter_that_was_changed_is_refused(
     monkeypatch.setattr(LlamaCpp, "has_adapter", lambda self, name: False)
     monkeypatch.setattr(LlamaCpp, "add_adapter", lambda self, name, path: added.append((name, path)))
     writer = umbel.load(pack).writer
-    monkeypatch.setattr(writer, "_local", lambda name: type("Local", (), {"decoder": decoder})())
+    monkeypatch.setattr(replies, "writer_of", lambda name, threads: type("Local", (), {"decoder": decoder})())
     writer.writer(writer.tasks()["answer"])
-    assert added == [(f"writers/answer/{GGUF}", pack / f"writers/answer/{GGUF}")]
+    assert added == [(str(pack / f"writers/answer/{GGUF}"), pack / f"writers/answer/{GGUF}")]
     (pack / f"writers/answer/{GGUF}").write_bytes(b"GGUF another")
     with pytest.raises(PackError, match="not the adapter that the manifest names"):
         writer.writer(writer.tasks()["answer"])
