@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from umbel.engine import Floats, GraphBuilder, OpenVinoEngine, Precision, number, numbers, parameter, uses_bfloat16
+from umbel.engine import (
+    Floats,
+    GraphBuilder,
+    OpenVinoEngine,
+    Precision,
+    core,
+    number,
+    numbers,
+    parameter,
+    uses_bfloat16,
+)
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
@@ -137,7 +147,7 @@ def cut_out(graph: ov.Model | Path, wanted: Sequence[str], kept: ov.Type = ov.Ty
 
     `kept` is the type in which keys and values leave and enter it.
     """
-    model = ov.Core().read_model(graph) if isinstance(graph, Path) else graph
+    model = core().read_model(graph) if isinstance(graph, Path) else graph
     results = [r for r in model.get_results() if any(r.get_friendly_name().startswith(name) for name in wanted)]
     branching = BRANCH in wanted
     inside = ("branch_", GIVEN)
@@ -170,7 +180,7 @@ class BranchEngine:
         self._lower = lower  # how many of the graph's layers say what enters them
         self._graph, self._precision, self._threads = graph, precision, threads
         self.layers = shape.layers
-        self._bfloat16 = uses_bfloat16(ov.Core(), precision)
+        self._bfloat16 = uses_bfloat16(precision)
         self._lock = threading.Lock()
         self._engines: dict[str, OpenVinoEngine] = {}
 

@@ -107,7 +107,7 @@ def _engine(problems: list[dict[str, str]]) -> dict[str, Any]:
     """Ask the engine for its devices and the number formats it computes in here."""
     try:
         openvino = import_module("openvino")
-        core = openvino.Core()
+        core = import_module("umbel.engine").core()
         return {
             "name": "OpenVINO",
             "version": openvino.__version__,

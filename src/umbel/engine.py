@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -54,8 +55,7 @@ class OpenVinoEngine:
     def __init__(
         self, model: ov.Model | Path, precision: Precision = "auto", threads: int = 0, cache: Path | None = None
     ) -> None:
-        core = ov.Core()
-        self.precision = "bfloat16" if uses_bfloat16(core, precision) else "float32"
+        self.precision = "bfloat16" if uses_bfloat16(precision) else "float32"
         settings: dict[Any, Any] = {
             hints.inference_precision: ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
             hints.performance_mode: hints.PerformanceMode.LATENCY,
@@ -66,7 +66,7 @@ class OpenVinoEngine:
         }
         if cache:
             settings[properties.cache_dir] = str(cache)
-        self._compiled = core.compile_model(model, "CPU", settings)
+        self._compiled = core().compile_model(model, "CPU", settings)
         self._local = threading.local()
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
@@ -101,11 +101,22 @@ class OpenVinoEngine:
         return request
 
 
-def uses_bfloat16(core: ov.Core, precision: Precision) -> bool:
+@cache
+def core() -> ov.Core:
+    """Return the library's core, one for the process, which lasts as long as it does.
+
+    On processors with wide registers a core gives the thread that makes it another stack for signals, and puts the one
+    before back when it goes. Two cores that go in the order they came leave the first one's stack, which is gone: the
+    next signal, a Ctrl-C for instance, would end the process (tests/unit/test_engine.py).
+    """
+    return ov.Core()
+
+
+def uses_bfloat16(precision: Precision) -> bool:
     """Tell whether the arithmetic will be bfloat16 on this processor."""
     if precision != "auto":
         return precision == "bfloat16"
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:

@@ -1,5 +1,8 @@
 """The compiled graph against the torch encoder, and its independence of the batch."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +89,29 @@ def test_hidden_states_are_the_same_whether_keys_and_values_are_given_out_or_not
     for row, length in enumerate(lengths):
         assert np.array_equal(without[row, :length], beside[row, :length])
         assert np.array_equal(without[row, :length], kept[row].hidden)
+
+
+SIGNALLED = """
+import signal, sys
+import numpy as np
+from openvino import opset13 as ops
+import openvino as ov
+from umbel.engine import OpenVinoEngine
+
+def engine():
+    given = ops.parameter([-1, 4], np.float32)
+    return OpenVinoEngine(ov.Model([ops.relu(given)], [given], "small"), "float32", 1)
+
+first, second = engine(), engine()
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def test_a_signal_finds_its_stack_after_engines_are_gone():
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "stopped\n")
