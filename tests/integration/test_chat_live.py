@@ -229,6 +229,7 @@ def test_a_model_that_is_not_there_is_told(client: openai.OpenAI) -> None:
 
 
 def test_a_client_that_hangs_up_stops_the_writing(live: Live, client: openai.OpenAI) -> None:
+    wait_for(lambda: metric(live, "umbel_writing_running") == 0)  # what other tests gave up may still be ending
     before = metric(live, "umbel_texts_total")
     stream = client.chat.completions.create(model="long", messages=ASKED, max_tokens=3900, stream=True)
     taken = [next(stream) for _ in range(5)]
