@@ -125,7 +125,8 @@ class Generating:
         try:
             while True:
                 try:
-                    event = await asyncio.wait_for(happened.get(), BEAT)
+                    async with asyncio.timeout(BEAT):  # `wait_for` loses a cancellation that comes with an event
+                        event = await happened.get()
                 except TimeoutError:
                     event = ("waiting", {})
                 if event is None:
