@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 import typer
@@ -12,6 +13,67 @@ train_app = typer.Typer()
 
 def _examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *(f"- `{line}`" for line in lines)])
+
+
+Declaration = Annotated[
+    Path,
+    typer.Argument(metavar="PACK.yaml", help="A pack's declaration; `umbel init` writes one.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FOLDER",
+        help="Where to save the training; the pack goes to FOLDER/pack.",
+        show_default="runs/NAME",
+    ),
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")]
+Teach = Annotated[
+    Path | None,
+    typer.Option(
+        "--teach",
+        metavar="FOLDER",
+        help="Keep there what the trained tasks say of their train rows, for `teachers:` of another declaration.",
+    ),
+]
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        "--log-to",
+        metavar="FOLDER",
+        help="Write the curves there for TensorBoard, or with mlflow:ADDRESS to MLflow's server, while it trains.",
+    ),
+]
+Sharing = Annotated[
+    Literal["all", "none", "auto"] | None,
+    typer.Option(
+        help="Whether tasks share all, nothing, or what measuring says, task by task.",
+        show_default="`separation` of the declaration, else all",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MB,TIMES",
+        help="With auto: megabytes of all own parts, and encodings of a text when all tasks are asked.",
+        show_default="32,2",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="PACK", help="With auto: take this pack for the joint training, and train only parts."),
+]
+Figures = Annotated[
+    Path | None,
+    typer.Option(
+        "--interference",
+        "-i",
+        metavar="F",
+        help="With auto: figures of `umbel interference`, in place of training tasks alone.",
+    ),
+]
 
 
 @train_app.command(
@@ -24,65 +86,15 @@ def _examples(*lines: str) -> str:
     ),
 )
 def train(
-    declaration: Annotated[
-        Path,
-        typer.Argument(metavar="PACK.yaml", help="A pack's declaration; `umbel init` writes one.", show_default=False),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            help="Where to save the training; the pack goes to FOLDER/pack.",
-            show_default="runs/NAME",
-        ),
-    ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
-    teach: Annotated[
-        Path | None,
-        typer.Option(
-            "--teach",
-            metavar="FOLDER",
-            help="Keep there what the trained tasks say of their train rows, for `teachers:` of another declaration.",
-        ),
-    ] = None,
-    log_to: Annotated[
-        str | None,
-        typer.Option(
-            "--log-to",
-            metavar="FOLDER",
-            help="Write the curves there for TensorBoard, or with mlflow:ADDRESS to MLflow's server, while it trains.",
-        ),
-    ] = None,
-    sharing: Annotated[
-        Literal["all", "none", "auto"] | None,
-        typer.Option(
-            help="Whether tasks share all, nothing, or what measuring says, task by task.",
-            show_default="`separation` of the declaration, else all",
-        ),
-    ] = None,
-    sharing_budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MB,TIMES",
-            help="With auto: megabytes of all own parts, and encodings of a text when all tasks are asked.",
-            show_default="32,2",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="PACK", help="With auto: take this pack for the joint training, and train only parts."),
-    ] = None,
-    interference: Annotated[
-        Path | None,
-        typer.Option(
-            "--interference",
-            "-i",
-            metavar="F",
-            help="With auto: figures of `umbel interference`, in place of training tasks alone.",
-        ),
-    ] = None,
+    declaration: Declaration,
+    out: Out = None,
+    restart: Restart = False,
+    teach: Teach = None,
+    log_to: LogTo = None,
+    sharing: Sharing = None,
+    sharing_budget: Budget = None,
+    start: Start = None,
+    interference: Figures = None,
 ) -> None:
     """Train all tasks of a pack together on one backbone and write the pack.
 
@@ -97,10 +109,12 @@ def train(
     try:
         pack = shared_training.train(declaration, out, restart, teach, log_to, wanted)
     except KeyboardInterrupt:
-        options = {"--out": out, "--sharing": sharing, "--sharing-budget": sharing_budget, "--start": start,
-                   "--interference": interference}  # fmt: skip
-        given = "".join(f" {option} {value}" for option, value in options.items() if value is not None)
-        command = f"umbel train {declaration}{given}"
+        options = {
+            "--out": out, "--teach": teach, "--log-to": log_to, "--sharing": sharing,
+            "--sharing-budget": sharing_budget, "--start": start, "--interference": interference,
+        }  # fmt: skip
+        given = "".join(f" {option} {quote(str(value))}" for option, value in options.items() if value is not None)
+        command = f"umbel train {quote(str(declaration))}{given}"
         output().print(f"\nStopped. Go on from the last save with: {command}", soft_wrap=True)
         raise typer.Exit(130) from None
     if pack:
