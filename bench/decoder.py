@@ -11,7 +11,8 @@ ratios. With `--cpu` the clock is that of the processor, which other programs ch
 machine. Of one thread a second of both clocks is the same.
 
 `k8_speedup`: eight prompts of 512 + 8 tokens over a prefix and eight branches, in the same engine.
-`generation_over_llamacpp`: Umbel's tokens a second over those of llama.cpp's server, one text of `tokens`.
+`generation_over_llamacpp`: Umbel's tokens a second over those of llama.cpp's server, one text of `tokens`, neither of
+them keeping another; `generation_beside_kept_over_llamacpp`: the same while Umbel keeps a prefix of 512 tokens besides.
 `second_adapter_over_first`: a branch under a second adapter over the first one's with its prefix.
 `max_logit_difference`: of any branch's next-token logits, beside seven others and alone.
 `first_token_analysed_over_fresh`: time to a reply's first token for a message that was asked about, over a new one.
@@ -141,12 +142,21 @@ def speeds(
     def theirs(count: int) -> int:
         return int(server.handle_chat_completions(body | {"max_tokens": count})["usage"]["completion_tokens"])
 
-    ours(tokens), theirs(tokens)  # both find the question read
-    umbel, llamacpp = in_turn(rounds, of(ours), of(theirs))
+    def again(kept: list[int]) -> float:
+        model.engine.forget()
+        if kept:
+            model.engine.keep(kept)
+        ours(1)  # finds the question read, as the server does
+        return of(ours)()
+
+    other = model.engine.tokens(WORDS * 40)[:PREFIX]
+    ours(tokens), theirs(tokens)
+    umbel, llamacpp, beside = in_turn(rounds, lambda: again([]), of(theirs), lambda: again(other))
     return {
-        "umbel": statistics.median(umbel),
-        "llamacpp": statistics.median(llamacpp),
-        "ratio": ratio(umbel, llamacpp),
+        "umbel_tokens_per_second": statistics.median(umbel),
+        "llamacpp_tokens_per_second": statistics.median(llamacpp),
+        "generation_over_llamacpp": ratio(umbel, llamacpp),
+        "generation_beside_kept_over_llamacpp": ratio(beside, llamacpp),
     }
 
 
@@ -261,17 +271,17 @@ def main() -> None:
     model = DecoderModel(decoder)
     found: dict[str, Any] = sharing(decoder, timed, rounds, length)
     print(found, flush=True)
-    speed = speeds(model, path, timed, options.threads, rounds, tokens)
-    found["generation_over_llamacpp"] = speed["ratio"]
-    found["umbel_tokens_per_second"] = speed["umbel"]
-    print(speed, flush=True)
+    found |= speeds(model, path, timed, options.threads, rounds, tokens)
+    print(found, flush=True)
     found["second_adapter_over_first"] = adapters(decoder, path, timed, rounds, length)
     found["first_token_analysed_over_fresh"] = first_tokens(model, timed, rounds)
     print(found, flush=True)
     model.close()
     found |= conversation(options.backbone, timed, options.threads, turns, context)
     if options.rivals:
-        found["genai_generation_over_umbel"] = genai(path, options.threads, rounds, tokens) / speed["umbel"]
+        found["genai_generation_over_umbel"] = (
+            genai(path, options.threads, rounds, tokens) / found["umbel_tokens_per_second"]
+        )
     rounded = {name: round(value, 3) for name, value in found.items()}
     print(json.dumps(rounded | {"backbone": options.backbone, "machine": machine()}))
 

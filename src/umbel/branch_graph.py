@@ -176,9 +176,10 @@ class BranchEngine:
         precision: Precision = "auto",
         threads: int = 0,
         lower: int = 0,
+        callers: int = 1,
     ) -> None:
         self._lower = lower  # how many of the graph's layers say what enters them
-        self._graph, self._precision, self._threads = graph, precision, threads
+        self._graph, self._precision, self._threads, self._callers = graph, precision, threads, callers
         self.layers = shape.layers
         self._bfloat16 = uses_bfloat16(precision)
         self._lock = threading.Lock()
@@ -188,7 +189,10 @@ class BranchEngine:
         with self._lock:
             if name not in self._engines:
                 model = cut_out(self._graph, wanted, ov.Type.bf16 if self._bfloat16 else ov.Type.f32)
-                self._engines[name] = OpenVinoEngine(model, self._precision, self._threads)
+                callers = (
+                    self._callers if name == "keep" else 1
+                )  # branches are too few for a second copy of the weights
+                self._engines[name] = OpenVinoEngine(model, self._precision, self._threads, callers=callers)
             return self._engines[name]
 
     def prepare(self) -> None:

@@ -49,25 +49,37 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """Runs a graph made by `build_graph`, one infer request for each calling thread.
 
-    `precision` is that of the arithmetic: `auto` takes bfloat16 where the processor has it.
+    `precision` is that of the arithmetic: `auto` takes bfloat16 where the processor has it. `callers` may come at once:
+    from two on, those who do get threads of their own, as threads that share a product wait for the slowest of them at
+    its end; one alone still has them all. Both ways give the same bits; the weights lie in memory twice.
     """
 
     def __init__(
-        self, model: ov.Model | Path, precision: Precision = "auto", threads: int = 0, cache: Path | None = None
+        self,
+        model: ov.Model | Path,
+        precision: Precision = "auto",
+        threads: int = 0,
+        cache: Path | None = None,
+        callers: int = 1,
     ) -> None:
         self.precision = "bfloat16" if uses_bfloat16(precision) else "float32"
+        threads = threads or len(os.sched_getaffinity(0))
         settings: dict[Any, Any] = {
             hints.inference_precision: ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
             hints.performance_mode: hints.PerformanceMode.LATENCY,
             hints.enable_hyper_threading: True,
             hints.enable_cpu_pinning: False,  # on a shared machine a pinned thread waits for whoever has its core
             properties.num_streams: 1,
-            properties.inference_num_threads: threads or len(os.sched_getaffinity(0)),
+            properties.inference_num_threads: threads,
         }
         if cache:
             settings[properties.cache_dir] = str(cache)
-        self._compiled = core().compile_model(model, "CPU", settings)
+        self._compiled = self._shared_out = core().compile_model(model, "CPU", settings)
+        if (streams := min(callers, threads)) > 1:
+            self._shared_out = core().compile_model(model, "CPU", settings | {properties.num_streams: streams})
         self._local = threading.local()
+        self._lock = threading.Lock()
+        self._running = 0
 
     def encode(self, embedded: Floats, lengths: NDArray[np.int32]) -> Floats:
         """Return hidden states `[batch, tokens, hidden]`; the array is the caller's."""
@@ -80,25 +92,38 @@ class OpenVinoEngine:
 
     def run(self, inputs: Sequence[NDArray[Any]], results: int) -> list[Floats]:
         """Return the graph's first results; the arrays are the engine's own and last until the thread's next call."""
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._new_request()
-        # In the order of the graph's inputs; without sharing, the results would be copied twice.
-        request.infer(list(inputs), share_inputs=True, share_outputs=True)
+        with self._lock:
+            self._running += 1
+            compiled = self._compiled if self._running == 1 else self._shared_out
+        try:
+            request = self._request(compiled)
+            # In the order of the graph's inputs; without sharing, the results would be copied twice.
+            request.infer(list(inputs), share_inputs=True, share_outputs=True)
+        finally:
+            with self._lock:
+                self._running -= 1
         return [request.get_output_tensor(place).data for place in range(results)]
 
-    def _new_request(self) -> ov.InferRequest:
-        """Return a request whose results have their memory from the start: only what they fill of it is resident.
+    def _request(self, compiled: ov.CompiledModel) -> ov.InferRequest:
+        """Return the calling thread's request, made when it first comes."""
+        requests = self._local.__dict__.setdefault("requests", {})
+        if compiled not in requests:
+            requests[compiled] = _new_request(compiled)
+        return requests[compiled]
 
-        Otherwise each longer text takes a larger piece, and leaves a hole where the smaller one was.
-        """
-        request = self._compiled.create_infer_request()
-        for place, output in enumerate(self._compiled.outputs):
-            shape = output.partial_shape
-            if shape.rank.get_length() == 3 and shape[2].is_static:  # [batch, tokens, width]
-                room = ov.Shape([1, BATCH_TOKENS, shape[2].get_length()])
-                request.set_output_tensor(place, ov.Tensor(output.element_type, room))
-        return request
+
+def _new_request(compiled: ov.CompiledModel) -> ov.InferRequest:
+    """Return a request whose results have their memory from the start: only what they fill of it is resident.
+
+    Otherwise each longer text takes a larger piece, and leaves a hole where the smaller one was.
+    """
+    request = compiled.create_infer_request()
+    for place, output in enumerate(compiled.outputs):
+        shape = output.partial_shape
+        if shape.rank.get_length() == 3 and shape[2].is_static:  # [batch, tokens, width]
+            room = ov.Shape([1, BATCH_TOKENS, shape[2].get_length()])
+            request.set_output_tensor(place, ov.Tensor(output.element_type, room))
+    return request
 
 
 @cache

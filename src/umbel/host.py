@@ -64,10 +64,10 @@ class Learned:
 
 
 class Host:
-    """Models by key. `threads` are an engine's, 0 for all processors."""
+    """Models by key. `threads` are an engine's, 0 for all processors; `callers` may come at once."""
 
-    def __init__(self, threads: int = 0) -> None:
-        self._threads = threads
+    def __init__(self, threads: int = 0, callers: int = 1) -> None:
+        self._threads, self._callers = threads, callers
         self._models: dict[str, Model] = {}
         self._counted: dict[str, Spent] = {}
         self._indexes: dict[Path, Index] = {}
@@ -83,7 +83,7 @@ class Host:
         from umbel.inquiries import Inquiry
         from umbel.questions import Predicate
 
-        model = umbel.load(folder, threads=self._threads)
+        model = umbel.load(folder, threads=self._threads, callers=self._callers)
         asks = model.pack.manifest.branches is not None
         model.inquire([Inquiry("ok", None, [Predicate("ok")] if asks else [])])
         with self._lock:

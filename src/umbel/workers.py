@@ -71,7 +71,7 @@ class Threads:
 
     def __init__(self, threads: int = 0, lanes: int = LANES) -> None:
         self.lanes, self.restarts = lanes, 0
-        self._host = Host(threads)
+        self._host = Host(threads, lanes)
         self._pool = ThreadPoolExecutor(lanes, "lane")
         self._aside = ThreadPoolExecutor(1, "aside")
         self.ready = False
@@ -325,7 +325,7 @@ def _work(threads: int, pipes: Sequence[Connection]) -> None:
     """Serve a host at the pipes until their other ends close: what a worker's process does."""
     for number in (signal.SIGINT, signal.SIGTERM):  # often sent to the whole group; the server says when to end
         signal.signal(number, signal.SIG_IGN)
-    host = Host(threads)
+    host = Host(threads, len(pipes) - 1)  # the first is the line aside
     serving = [threading.Thread(target=_attend, args=(host, pipe)) for pipe in pipes]
     for thread in serving:
         thread.start()

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -74,6 +75,24 @@ def test_the_answer_is_the_callers_own(tensors, engine):
     kept = first.copy()
     engine.encode(embedded * 2, lengths)
     assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_callers_that_come_at_once_get_the_bits_of_one_alone(tensors, precision):
+    """Whoever comes while another is at work reads with other threads, on another copy of the weights."""
+    engine = OpenVinoEngine(build_graph(SHAPE, tensors), precision, threads=2, callers=2)
+    _, embedded, lengths = embedded_of(tensors, [16, 3, 9, 12, 16, 1, 7, 16, 5], 16)
+    alone = engine.encode(embedded, lengths)
+    engine._running += 1  # somebody is at work
+    beside = engine.encode(embedded, lengths)
+    engine._running -= 1
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: engine.encode(embedded, lengths), range(100)))
+    assert len(engine._local.requests) == 2, "both ways were taken"
+    assert engine._running == 0
+    for each in (beside, *found):
+        for row, length in enumerate(lengths):
+            assert np.array_equal(each[row, :length], alone[row, :length])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

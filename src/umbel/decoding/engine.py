@@ -266,12 +266,13 @@ class LlamaCpp:
             some, asked = list(items[start : start + MOST_READ]), list(wanted[start : start + MOST_READ])
             filling = max(LEAST_READ - len(some), 0)
             some += [(some[0][0], at, SCRATCH) for at in range(filling)]
-            logits += self._decode(some, asked + [False] * filling)
+            logits += [found.copy() for found in self._decode(some, asked + [False] * filling)]
             if filling:
                 self._library.llama_memory_seq_rm(self._memory, SCRATCH, -1, -1)
         return logits
 
     def _decode(self, items: Sequence[Item], wanted: Sequence[bool]) -> list[Floats]:
+        """Run one pass; the logits are views of llama.cpp's own, good until the next one."""
         batch = self._batch
         batch.n_tokens = len(items)
         self._used += sum(sequence != SCRATCH for _, _, sequence in items)
@@ -284,7 +285,7 @@ class LlamaCpp:
                 raise DecoderError(f"{self.name}: llama.cpp cannot decode (code {code})", "fewer or shorter branches")
             self._forget()
         return [
-            np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, at), (self.vocabulary,)).copy()
+            np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, at), (self.vocabulary,))
             for at in np.flatnonzero(wanted).tolist()
         ]
 
@@ -381,13 +382,12 @@ class GrowingBranches:
         items = [(tokens[row] or 0, self._lengths[row], self._sequences[row]) for row in rows]
         decoder, began = self._decoder, time.perf_counter()
         with decoder._lock, decoder._adapted(self._adapter):
-            found: list[Floats] = []
             for start in range(0, len(items), MOST_GROWN):
                 some = items[start : start + MOST_GROWN]
-                found += decoder._decode(some, [True] * len(some))
-            for row, logits in zip(rows, found, strict=True):
-                self.logits[row] = logits
-                self._lengths[row] += 1
+                found = decoder._decode(some, [True] * len(some))
+                for row, logits in zip(rows[start : start + MOST_GROWN], found, strict=True):
+                    self.logits[row] = logits
+                    self._lengths[row] += 1
             decoder.counters.grown_tokens += len(items)
             decoder.counters.seconds_branches += time.perf_counter() - began
 

@@ -48,13 +48,13 @@ class Sampler:
 
     def pick(self, logits: Floats, allowed: NDArray[np.bool_] | None = None) -> int:
         """Return the next token from logits `[vocabulary]`, of those that are `allowed`."""
-        weighed: NDArray[np.float64] = logits.astype(np.float64)
+        weighed = logits.copy()
         seen = list(set(self._last))
         held = weighed[seen]
         weighed[seen] = np.where(held > 0, held / self._limits.repeat, held * self._limits.repeat)
         if allowed is not None:
             weighed[~allowed] = -np.inf
-        token = int(weighed.argmax()) if self._limits.temperature == 0 else self._draw(weighed)
+        token = int(weighed.argmax()) if self._limits.temperature == 0 else self._draw(weighed.astype(np.float64))
         self._last = [*self._last, token][-REMEMBERED:]
         return token
 
