@@ -27,6 +27,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -48,6 +50,25 @@ from umbel.questions import Choice, Option
 PREFIX, BRANCH, BRANCHES = 512, 8, 8
 WORDS = "The customer says that the parcel for order 732201 did not come, and asks when it will be there. "
 STORY = "Tell a long story about a lighthouse keeper."
+SERVER = """
+import sys, time, xllamacpp
+path, threads, clock, story = sys.argv[1:]
+clock = time.process_time if clock == "cpu" else time.perf_counter
+settings = xllamacpp.CommonParams()
+settings.model.path, settings.n_ctx, settings.verbosity = path, 2048, -1
+settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = int(threads)
+server = xllamacpp.Server(settings)
+body = {"messages": [{"role": "user", "content": story}], "temperature": 0, "ignore_eos": True}
+
+def write(count):
+    began = clock()
+    found = server.handle_chat_completions(body | {"max_tokens": count})
+    return found["usage"]["completion_tokens"], clock() - began
+
+for line in sys.stdin:
+    (_, first), (tokens, whole) = write(1), write(int(line))
+    print((tokens - 1) / (whole - first), flush=True)
+"""
 
 
 Clock = Callable[[], float]
@@ -59,13 +80,38 @@ class Stopwatch:
     result: Any = None
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
 
     def __call__(self, run: Callable[[], Any]) -> float:
         """Return the seconds that a function takes."""
-        began = self._clock()
+        began = self.clock()
         self.result = run()
-        return self._clock() - began
+        return self.clock() - began
+
+
+class LlamaServer:
+    """llama.cpp's own server, in its own process: OpenMP slows all threads where there are more than processors."""
+
+    def __init__(self, path: Path, threads: int, cpu: bool) -> None:
+        command = [sys.executable, "-c", SERVER, str(path), str(threads), "cpu" if cpu else "wall", STORY]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def speed(self, tokens: int) -> float:
+        """Return tokens a second of a text without its first token's."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(tokens, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"llama.cpp's server ended with {self._process.wait()}")
+        return float(line)
+
+    def __enter__(self) -> LlamaServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def in_turn(rounds: int, *runs: Callable[[], float]) -> list[list[float]]:
@@ -119,39 +165,24 @@ def speeds(
     model: DecoderModel, path: Path, timed: Stopwatch, threads: int, rounds: int, tokens: int
 ) -> dict[str, float]:
     """Return tokens a second of Umbel and of llama.cpp's server, in turn: those of a text without its first token's."""
-    import xllamacpp
 
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path, parameters.n_ctx = str(path), 2048
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-    parameters.verbosity = -1
-    server = xllamacpp.Server(parameters)
-    body = {"messages": [{"role": "user", "content": STORY}], "temperature": 0, "ignore_eos": True}
-
-    def of(write: Callable[[int], int]) -> Callable[[], float]:
-        def speed() -> float:
-            first = timed(lambda: write(1))
-            whole = timed(lambda: write(tokens))
-            return float(timed.result - 1) / (whole - first)
-
-        return speed
-
-    def ours(count: int) -> int:
-        return model.write(STORY, Limits(max_tokens=count, seconds=600)).tokens
-
-    def theirs(count: int) -> int:
-        return int(server.handle_chat_completions(body | {"max_tokens": count})["usage"]["completion_tokens"])
-
-    def again(kept: list[int]) -> float:
+    def ours(kept: list[int]) -> float:
         model.engine.forget()
         if kept:
             model.engine.keep(kept)
-        ours(1)  # finds the question read, as the server does
-        return of(ours)()
+        write(1)  # finds the question read, as the server does
+        first = timed(lambda: write(1))
+        whole = timed(lambda: write(tokens))
+        return float(timed.result - 1) / (whole - first)
+
+    def write(count: int) -> int:
+        return model.write(STORY, Limits(max_tokens=count, seconds=600)).tokens
 
     other = model.engine.tokens(WORDS * 40)[:PREFIX]
-    ours(tokens), theirs(tokens)
-    umbel, llamacpp, beside = in_turn(rounds, lambda: again([]), of(theirs), lambda: again(other))
+    with LlamaServer(path, threads, timed.clock is time.process_time) as server:
+        ours([])
+        server.speed(tokens)
+        umbel, llamacpp, beside = in_turn(rounds, lambda: ours([]), lambda: server.speed(tokens), lambda: ours(other))
     return {
         "umbel_tokens_per_second": statistics.median(umbel),
         "llamacpp_tokens_per_second": statistics.median(llamacpp),
