@@ -36,7 +36,7 @@ from umbel.resampling import gain_interval, score_interval
 from umbel.runtime import Model
 from umbel.spec import PackSpec
 from umbel.teach import prove
-from umbel.terminal import output, spinner
+from umbel.terminal import count_bar, output, spinner
 from umbel.training import PACK
 from umbel.ways import ALL, Cost, Way, cost_of, ways_of
 
@@ -122,8 +122,13 @@ class Separation:
             f"separating {self.joint.manifest.name}: at most {self.settings.megabytes:g} MB of own parts, and "
             f"{self.settings.latency:g} encodings of a text when all tasks are asked"
         )
+        tasks = [task for task in self.parts.tasks if task not in self.joint.forks]
+        with count_bar("answering the dev rows as it stands", "tasks") as told:
+            for done, task in enumerate(tasks):
+                told(done, len(tasks))
+                self._as_it_was(task)
         choices = decide(
-            [self.standing(task) for task in self.parts.tasks if task not in self.joint.forks],
+            [self.standing(task) for task in tasks],
             self.ways,
             self.costs,
             self.budget,
