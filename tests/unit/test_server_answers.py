@@ -1,7 +1,6 @@
 """Errors as answers: each kind's status, code and headers."""
 
 import pytest
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from umbel import errors
@@ -35,26 +34,6 @@ from umbel.server.faults import fault_of, native_error
 def test_each_error_has_its_status(error, status, code, headers):
     fault = fault_of(error)
     assert (fault.status, fault.code, dict(fault.headers)) == (status, code, headers)
-
-
-@pytest.mark.parametrize(
-    ("where", "field"),
-    [
-        (("body", "texts", 1), "texts[1]"),
-        (
-            ("body", "questions", 0, "choice", "options", 2, "OptionGiven", "name"),
-            "questions[0].choice.options[2].name",
-        ),
-        (("body", "input", "constrained-str"), "input"),
-        (("body", "input", "list[constrained-str]", 3), "input[3]"),
-        (("query", "pack"), "pack"),
-        (("body",), "body"),
-    ],
-)
-def test_what_validation_found_is_named_by_its_path(where, field):
-    fault = fault_of(RequestValidationError([{"type": "string_type", "loc": where, "msg": "wrong", "input": "secret"}]))
-    assert (fault.status, fault.where) == (422, field)
-    assert "secret" not in str(native_error(fault, "id"))
 
 
 def test_the_native_form_leaves_out_what_there_is_not():

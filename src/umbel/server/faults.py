@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,6 +29,7 @@ from umbel.errors import (
     UmbelError,
     UnavailableError,
 )
+from umbel.server.validation import in_words
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,6 @@ class Fault:
 
 ErrorShape = Callable[[Fault, str], Mapping[str, Any]]
 """Turns a fault and the request's id into a protocol's own JSON."""
-
-FORM = re.compile(r"constrained|\[|^(str|int|[A-Z]\w+)$")  # as pydantic calls the members of a union
 
 STATUS: tuple[tuple[type[UmbelError], int, str], ...] = (  # the first that fits
     (ContextError, 400, "context_length_exceeded"),
@@ -106,8 +104,9 @@ def _of_umbel(error: UmbelError) -> Fault:
 
 
 def _of_validation(error: RequestValidationError) -> Fault:
-    """Return the first fault that validation found, with the path of its field; what was given is not repeated."""
-    first = error.errors()[0]
+    """Return all that validation found, with the path of the first field; no text that was given is repeated."""
+    details = error.errors()
+    first = details[0]
     if first["type"] == "json_invalid":
         said = first.get("ctx", {}).get("error", "")
         return Fault(400, "json", f"the body is not JSON: {said}", "send UTF-8 JSON")
@@ -115,16 +114,5 @@ def _of_validation(error: RequestValidationError) -> Fault:
         return Fault(
             422, "invalid", "the body is not a JSON object", "send one, with content-type: application/json", "body"
         )
-    where = _path(first["loc"][1:] if first["loc"] and first["loc"][0] in ("body", "query", "path") else first["loc"])
-    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-    return Fault(422, "invalid", f"{first['msg']}{more}", where=where or "body")
-
-
-def _path(parts: Any) -> str:
-    """Return `questions[0].options` for its parts, without those that name a form which a field may have."""
-    path = ""
-    for part in parts:
-        if isinstance(part, str) and FORM.search(part):
-            continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path
+    where, message = in_words(details, error.body)
+    return Fault(422, "invalid", message, where=where)
