@@ -123,6 +123,11 @@ class Server:
         """Return the memory of all its processes in MB, what they share counted once."""
         return sum(each.memory_full_info().pss for each in self.processes()) / 1e6
 
+    def own_megabytes(self) -> float:
+        """Return the memory that its processes filled themselves: pages of files come and go with other programs."""
+        held = [each.memory_info() for each in self.processes()]
+        return sum(each.rss - each.shared for each in held) / 1e6
+
     def processes(self) -> list[psutil.Process]:
         """Return its processes, the first one that was started first."""
         top = psutil.Process(self._process.pid)

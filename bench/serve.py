@@ -13,8 +13,8 @@ connections that always ask (saturation), at 70 and at 200 % of what it just ser
 times whatever the answers do, and LitServe around the same runtime. Figures are medians over rounds of the ratios
 within a round. `cpu_ms` are the processor's milliseconds for a request, which other programs change least.
 
-Then 200 % is held for `--minutes`, and memory looked at: `grown_mb` is the mean of its last fifth over that of its
-second fifth. A server of 12 fine-tuned transformers models in fp32 comes last.
+Then 200 % is held for `--minutes`, and the memory looked at that all processes filled themselves: `grown_mb` is the
+mean of its last fifth over that of its second fifth. A server of 12 fine-tuned transformers models in fp32 comes last.
 """
 
 from __future__ import annotations
@@ -106,11 +106,11 @@ class Bench:
 
     def held(self, served: Server, rate: float, minutes: float) -> dict[str, Any]:
         """Hold a rate, and return what was seen, and how memory went."""
-        memory = [served.megabytes()]
+        memory = [served.own_megabytes()]
         with served.loaded(60 * minutes / 1.2, MANY, rate) as load:
             while load.poll() is None:
                 time.sleep(SAMPLE_SECONDS)
-                memory.append(served.megabytes())
+                memory.append(served.own_megabytes())
             seen = dict(json.loads(load.communicate()[0]))
         fifth = max(len(memory) // 5, 1)
         grown = statistics.mean(memory[-fifth:]) - statistics.mean(memory[fifth : 2 * fifth] or memory)
