@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Plain = dict[str, Any]
 TIMED = 64  # texts that a task's time is measured on
 REPEATS = 3
+SMALL = 2000  # train rows
 
 
 def report_of(
@@ -55,6 +56,7 @@ def report_of(
         "training": pack.manifest.training,
         "measured": diagnosed is not None,
         **summary(changes),
+        "small": small({name: change for name, change in changes.items() if tasks[name]["rows"]["train"] < SMALL}),
         "intervals": {name: task["score"] for name, task in tasks.items()},
         "tasks": tasks,
         "size": sizes_of(pack),
@@ -113,6 +115,12 @@ def summary(changes: Mapping[str, float]) -> Plain:
         "gaining": [name for name, change in changes.items() if change > 0],
         "losing": [name for name, change in changes.items() if change < 0],
     }
+
+
+def small(changes: Mapping[str, float]) -> Plain:
+    """Return the mean change of tasks of few train rows, whom sharing helps first; None without any."""
+    mean = float(np.mean(list(changes.values()))) if changes else None
+    return {"rows_below": SMALL, "tasks": list(changes), "mean_change": mean}
 
 
 def sizes_of(pack: Pack) -> Plain:

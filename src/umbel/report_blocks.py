@@ -46,6 +46,16 @@ def _headline(report: Plain) -> Iterator[Block]:
             f"最差的是 {worst['task']}，{worst['change']:+.2f}。",
         )
     )
+    few = report["small"]
+    if few["tasks"]:
+        yield Paragraph(
+            Said(
+                f"Tasks of fewer than {few['rows_below']:,} train rows change by {few['mean_change']:+.2f}: "
+                f"{', '.join(few['tasks'])}.",
+                f"训练数据少于 {few['rows_below']:,} 行的任务平均变化 {few['mean_change']:+.2f}："
+                f"{'、'.join(few['tasks'])}。",
+            )
+        )
 
 
 def _scores(report: Plain) -> Iterator[Block]:

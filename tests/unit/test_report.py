@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from umbel.advice import advice
 from umbel.cli import app
 from umbel.document import Heading, Items, Paragraph, Plot, Said, Table
-from umbel.report import report_of, sizes_of, summary
+from umbel.report import report_of, sizes_of, small, summary
 from umbel.report_blocks import blocks
 from umbel.report_pages import html_page, markdown_page
 from umbel.report_plots import Drawing
@@ -186,6 +186,11 @@ def test_the_mean_change_has_an_interval_over_tasks():
     assert found["worst_change"] == {"task": "b", "change": -3.0}
     assert (found["gaining"], found["losing"]) == (["a", "c"], ["b"])
     assert summary({})["mean_change"] is None
+
+
+def test_small_tasks_have_a_mean_of_their_own():
+    assert small({"a": 1.0, "b": 4.0}) == {"rows_below": 2000, "tasks": ["a", "b"], "mean_change": 2.5}
+    assert small({})["mean_change"] is None
 
 
 def test_sizes_are_those_of_the_files(home):
