@@ -136,7 +136,7 @@ class Bench:
             models, found = self.rival(stack, "models"), []
             for _ in range(MODELS_ROUNDS):
                 found.append(_over(served.slice(self.seconds, CONNECTIONS), models.slice(self.seconds, FEW)))
-        return _median(found)
+        return median_of(found)
 
 
 def _numbers(value: Any) -> list[float]:
@@ -152,16 +152,16 @@ def _over(one: Slice, other: Slice) -> float | None:
     return one.per_second / other.per_second if other.per_second else None
 
 
-def _median(values: Sequence[float | None], digits: int = 3) -> float | None:
+def median_of(values: Sequence[float | None], digits: int = 3) -> float | None:
     """Return the median of what could be measured."""
     found = [value for value in values if value is not None]
     return round(statistics.median(found), digits) if found else None
 
 
-def _ratios(rounds: Sequence[Round], first: tuple[str, str], second: tuple[str, str]) -> float | None:
+def ratios_of(rounds: Sequence[Round], first: tuple[str, str], second: tuple[str, str]) -> float | None:
     """Return the median over rounds of what a turn's client saw over what another's did."""
     pairs = [(turn[first[0]].seen[first[1]], turn[second[0]].seen[second[1]]) for turn in rounds]
-    return _median([one / other if one and other else None for one, other in pairs])
+    return median_of([one / other if one and other else None for one, other in pairs])
 
 
 def _cpu(rounds: Sequence[Round]) -> dict[str, list[float]]:
@@ -170,7 +170,7 @@ def _cpu(rounds: Sequence[Round]) -> dict[str, list[float]]:
     for name in ("in_process", "saturated", "litserve"):
         slices = [turn[name] for turn in rounds if name in turn]
         pids = {pid for each in slices for pid in each.cpu}
-        spent = [_median([each.cpu.get(pid, 0.0) for each in slices], 2) or 0.0 for pid in pids]
+        spent = [median_of([each.cpu.get(pid, 0.0) for each in slices], 2) or 0.0 for pid in pids]
         found[name] = sorted((each for each in spent if each), reverse=True)
     return found
 
@@ -181,19 +181,23 @@ def figures_of(rounds: Sequence[Round]) -> dict[str, Any]:
     refused = [turn["at_200"].seen["statuses"].get("429", 0) for turn in rounds]
     asked = [sum(turn["at_200"].seen["statuses"].values()) for turn in rounds]
     return {
-        "http_over_inprocess": _median([_over(turn["saturated"], turn["in_process"]) for turn in rounds]),
-        "p99_over_p50_at_70": _ratios(rounds, ("at_70", "p99"), ("at_70", "p50")),
-        "overload_p99_over_p50": _ratios(rounds, ("at_200", "p99"), ("at_200", "p50")),
-        "litserve_speedup": _median([_over(turn["saturated"], turn["litserve"]) for turn in lit]),
-        "in_process_per_second": _median([turn["in_process"].per_second for turn in rounds], 1),
-        "http_per_second": _median([turn["saturated"].per_second for turn in rounds], 1),
-        "milliseconds_at_70": [_median([_ms(turn["at_70"], share) for turn in rounds], 1) for share in ("p50", "p99")],
-        "milliseconds_at_200": [
-            _median([_ms(turn["at_200"], share) for turn in rounds], 1) for share in ("p50", "p99")
+        "http_over_inprocess": median_of([_over(turn["saturated"], turn["in_process"]) for turn in rounds]),
+        "p99_over_p50_at_70": ratios_of(rounds, ("at_70", "p99"), ("at_70", "p50")),
+        "overload_p99_over_p50": ratios_of(rounds, ("at_200", "p99"), ("at_200", "p50")),
+        "litserve_speedup": median_of([_over(turn["saturated"], turn["litserve"]) for turn in lit]),
+        "in_process_per_second": median_of([turn["in_process"].per_second for turn in rounds], 1),
+        "http_per_second": median_of([turn["saturated"].per_second for turn in rounds], 1),
+        "milliseconds_at_70": [
+            median_of([_ms(turn["at_70"], share) for turn in rounds], 1) for share in ("p50", "p99")
         ],
-        "overload_offered_over_saturated": _ratios(rounds, ("at_200", "offered"), ("saturated", "per_second")),
-        "overload_answered_over_saturated": _ratios(rounds, ("at_200", "per_second"), ("saturated", "per_second")),
-        "overload_refused": _median([some / all_ if all_ else None for some, all_ in zip(refused, asked, strict=True)]),
+        "milliseconds_at_200": [
+            median_of([_ms(turn["at_200"], share) for turn in rounds], 1) for share in ("p50", "p99")
+        ],
+        "overload_offered_over_saturated": ratios_of(rounds, ("at_200", "offered"), ("saturated", "per_second")),
+        "overload_answered_over_saturated": ratios_of(rounds, ("at_200", "per_second"), ("saturated", "per_second")),
+        "overload_refused": median_of(
+            [some / all_ if all_ else None for some, all_ in zip(refused, asked, strict=True)]
+        ),
         "overload_lost": sum(turn["at_200"].seen["lost"] for turn in rounds),
         "overload_refused_without_retry_after": sum(turn["at_200"].seen["untold"] for turn in rounds),
         "cpu_ms": _cpu(rounds),
