@@ -39,7 +39,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
 
     `precision` is that of the arithmetic (`auto`, `float32`, `bfloat16`); `threads` is 0 for all processors. Where
     `callers` come at once, from threads of theirs, each reads on its share of them: a sixth more texts a second for
-    some 80 MB more memory on two processors, with the same answers.
+    some 140 MB more memory on two processors, with the same answers.
 
     Raises:
         PackError: the pack is missing, damaged, or of other weights.

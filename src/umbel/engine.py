@@ -105,25 +105,28 @@ class OpenVinoEngine:
         return [request.get_output_tensor(place).data for place in range(results)]
 
     def _request(self, compiled: ov.CompiledModel) -> ov.InferRequest:
-        """Return the calling thread's request, made when it first comes."""
-        requests = self._local.__dict__.setdefault("requests", {})
+        """Return the calling thread's request, made when it first comes; both ways write to the same memory."""
+        mine = self._local.__dict__
+        requests, results = mine.setdefault("requests", {}), mine.setdefault("results", {})
         if compiled not in requests:
-            requests[compiled] = _new_request(compiled)
+            results.update(results or _room(compiled))
+            request = requests[compiled] = compiled.create_infer_request()
+            for place, tensor in results.items():
+                request.set_output_tensor(place, tensor)
         return requests[compiled]
 
 
-def _new_request(compiled: ov.CompiledModel) -> ov.InferRequest:
-    """Return a request whose results have their memory from the start: only what they fill of it is resident.
+def _room(compiled: ov.CompiledModel) -> dict[int, ov.Tensor]:
+    """Return memory for a graph's results, as much as they ever need: only what they fill of it is resident.
 
     Otherwise each longer text takes a larger piece, and leaves a hole where the smaller one was.
     """
-    request = compiled.create_infer_request()
-    for place, output in enumerate(compiled.outputs):
-        shape = output.partial_shape
-        if shape.rank.get_length() == 3 and shape[2].is_static:  # [batch, tokens, width]
-            room = ov.Shape([1, BATCH_TOKENS, shape[2].get_length()])
-            request.set_output_tensor(place, ov.Tensor(output.element_type, room))
-    return request
+    shapes = {place: output.partial_shape for place, output in enumerate(compiled.outputs)}
+    return {
+        place: ov.Tensor(compiled.outputs[place].element_type, ov.Shape([1, BATCH_TOKENS, shape[2].get_length()]))
+        for place, shape in shapes.items()
+        if shape.rank.get_length() == 3 and shape[2].is_static  # [batch, tokens, width]
+    }
 
 
 @cache

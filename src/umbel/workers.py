@@ -71,7 +71,7 @@ class Threads:
 
     def __init__(self, threads: int = 0, lanes: int = LANES) -> None:
         self.lanes, self.restarts = lanes, 0
-        self._host = Host(threads, lanes)
+        self._host = Host(threads)
         self._pool = ThreadPoolExecutor(lanes, "lane")
         self._aside = ThreadPoolExecutor(1, "aside")
         self.ready = False
