@@ -4,8 +4,9 @@
 
 Theory: what is mapped from files (libraries, the graph's weights, the table of words) is there once for all workers.
 Their own are the vocabulary, Python's objects, room for what a batch computes, and the weights as oneDNN lays them out
-for the processor, once for each of two graphs: 21.2 million of 16 bits, 42 MB each. A process that is forked after the
-vocabulary was read shares that with its siblings; the engine's layout is made later, by threads that no fork survives.
+for the processor, once for the branches and twice for the encoder: 21.2 million of 16 bits, 42 MB each. A process that
+is forked after the vocabulary was read shares that with its siblings; the engine's layout is made later, by threads
+that no fork survives.
 
 `steps` are one process's own megabytes as it loads; `forked` those of each of two processes forked from one that has
 read the vocabulary, with what that one needs itself; `workers` are those of `umbel serve` after texts and questions.
