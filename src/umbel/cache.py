@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from umbel.errors import CacheError
+from umbel.errors import CacheError, InputError
 
 VARIABLE = "UMBEL_CACHE"
 FOLDERS = ("models", "compiled", "parts")
 POLL_SECONDS = 0.1
+LOCK = ".lock"  # in the folder of a training
 _ELSEWHERE = f"set {VARIABLE} to a folder"
 _HINTS = {
     errno.ENOSPC: f"free some space there, or {_ELSEWHERE} on another disk",
@@ -159,6 +160,28 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # frees the lock
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[None]:
+    """Keep a training's folder to this process, which would mix its state with that of another; freed if it dies.
+
+    Raises:
+        InputError: another process is at work there.
+        CacheError: the folder cannot be written.
+    """
+    path = folder / LOCK
+    with guard(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with guard(path):
+            free = _try_lock(descriptor)
+        if not free:
+            raise InputError(f"{folder}: another training is at work there", "wait for its end, or name another folder")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umbel import load as load_model
+from umbel.cache import sole
 from umbel.console import training
 from umbel.data import load
 from umbel.errors import InputError, suggest
@@ -70,7 +71,7 @@ def detach_pack(
     backbone = backbone_of_pack(pack)
     first = round(SHARED * backbone.shape.layers) if first is None else first
     folder = RUNS / f"{pack.manifest.name}-detach" / f"{task}-{first}"
-    with training(output()) as reporter:
+    with sole(folder), training(output()) as reporter:
         part = OwnPart(pack, task, spec, data, backbone, Way("fork", first), folder, reporter)
         with row_bar(f"encoding the rows up to layer {first}") as told:
             part.encode(told)

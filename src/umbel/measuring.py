@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from umbel.cache import atomic_write
+from umbel.cache import atomic_write, sole
 from umbel.data import load
 from umbel.errors import InputError, suggest
 from umbel.loading import backbone_of, ready_backbone
@@ -25,6 +25,7 @@ from umbel.training import RUNS, need_torch
 
 if TYPE_CHECKING:
     from umbel.interference import Design, Study
+    from umbel.spec import PackSpec
 
 FIGURES = "interference.json"
 PARTS = (0.1, 0.33)  # of a task's rows, to see what the amount of data does
@@ -53,11 +54,16 @@ def measure(declaration: Path, folder: Path | None, wanted: Wanted) -> tuple[Pat
     """
     spec = load_spec(declaration)
     need_torch()
+    began = time.monotonic()
+    folder = folder or RUNS / f"{spec.name}-interference{'-cheap' if wanted.cheap else ''}"
+    with sole(folder):
+        return _measured(spec, folder, wanted, began)
+
+
+def _measured(spec: PackSpec, folder: Path, wanted: Wanted, began: float) -> tuple[Path, dict[str, Any], bool]:
     from umbel.frozen import HiddenStates
     from umbel.interference import Study, design_of
 
-    began = time.monotonic()
-    folder = folder or RUNS / f"{spec.name}-interference{'-cheap' if wanted.cheap else ''}"
     with spinner(f"reading the data of {spec.name}"):
         rows = rows_of(spec, load(spec), _checked(spec.name, [task.name for task in spec.tasks], wanted.tasks))
     backbone = ready_backbone(backbone_of(spec))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from umbel.cache import sole
 from umbel.data import load
 from umbel.errors import InputError
 from umbel.loading import ready_model
@@ -36,8 +37,6 @@ def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: flo
     model = ready_model(name)
     _ = model.reader  # a pack without branches is told at once
     folder = folder or RUNS / f"{model.pack.manifest.name}-reading"
-    if restart:
-        forget(folder / checkpoint.FILE)
     settings = ReadingSettings(epochs=epochs or ReadingSettings.epochs)
     with spinner(f"reading the data of {spec.name}"):
         data = load(spec)
@@ -49,10 +48,12 @@ def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: flo
         )
     with row_bar("reading passages") as done:
         passages = passages_of(model, rows, data, settings.max_tokens, done)
-    trainer = ReadingTrainer(passages, settings, folder)
     questions = counted(sum(len(passage.questions) for passage in passages), "question")
     output().print(f"{questions} on {counted(len(passages), 'passage')}; saved in {folder}", soft_wrap=True)
-    with count_bar("learning to read", "steps") as advance:
+    with sole(folder), count_bar("learning to read", "steps") as advance:
+        if restart:
+            forget(folder / checkpoint.FILE)
+        trainer = ReadingTrainer(passages, settings, folder)
 
         def report(progress: Progress, steps: int) -> None:
             advance(progress.step, steps)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from umbel.cache import sole
 from umbel.errors import InputError
 from umbel.pack import MANIFEST, Pack, read_pack
 from umbel.spec import PackSpec, load_spec
@@ -43,17 +45,31 @@ def train(
     spec = _separated(load_spec(declaration), wanted)
     sharing = spec.separation.sharing
     _checked(wanted, sharing, teach, log_to)
-    if sharing == "all":
-        return train_pack(declaration, folder, restart, teach, log_to)
     need_torch()
-    from umbel import separation
-
     folder = folder or RUNS / spec.name
     leads = os.environ.get("RANK", "0") == "0"  # torchrun's name of this process; parts are trained by one alone
+    with sole(folder) if leads else nullcontext():
+        if sharing == "all":
+            return train_pack(declaration, folder, restart, teach, log_to)
+        return _separating(declaration, spec, folder, restart, teach, log_to, wanted, leads)
+
+
+def _separating(
+    declaration: Path,
+    spec: PackSpec,
+    folder: Path,
+    restart: bool,
+    teach: Path | None,
+    log_to: str | None,
+    wanted: Wanted,
+    leads: bool,
+) -> Path | None:
+    from umbel import separation
+
     if restart and leads:
         separation.forget(folder)
     joint: Pack | None = None
-    if sharing == "auto":
+    if spec.separation.sharing == "auto":
         joint = read_pack(wanted.start) if wanted.start else _joint(declaration, spec, folder, restart, teach, log_to)
     if not leads:
         return None

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from umbel.cache import atomic_write, cache_folder, cache_root, delete, exclusive, guard, sizes
-from umbel.errors import CacheError
+from umbel.cache import atomic_write, cache_folder, cache_root, delete, exclusive, guard, sizes, sole
+from umbel.errors import CacheError, InputError
 
 
 @pytest.fixture
@@ -135,3 +135,20 @@ def test_a_lock_is_waited_for_and_freed_when_its_holder_dies(root: Path) -> None
         assert time.monotonic() - start >= 1.0
     with exclusive(lock):
         assert lock.exists()
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_refused(root: Path) -> None:
+    folder = root / "runs" / "a"
+    script = (
+        "import sys, time; from pathlib import Path; from umbel.cache import sole\n"
+        "with sole(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another training is at work there") as raised, sole(folder):
+            pass
+        assert raised.value.hint == "wait for its end, or name another folder"
+        holder.kill()
+    with sole(folder):
+        assert folder.exists()
