@@ -40,9 +40,10 @@ ENTRY, HEADS, LAYERS = "entry.json", "head.safetensors", "fork.safetensors"
 
 @dataclass
 class State:
-    """What was measured: the name of all that it depends on, scores alone, and trials by task and way."""
+    """What was measured: the name of all that it depends on, scores together and alone, trials by task and way."""
 
     name: str = ""
+    together: dict[str, list[float]] = field(default_factory=dict)  # with intervals
     alone: dict[str, float] = field(default_factory=dict)
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
 

@@ -126,7 +126,7 @@ class Separation:
         with count_bar("answering the dev rows as it stands", "tasks") as told:
             for done, task in enumerate(tasks):
                 told(done, len(tasks))
-                self._as_it_was(task)
+                self._together(task)
         choices = decide(
             [self.standing(task) for task in tasks],
             self.ways,
@@ -142,9 +142,17 @@ class Separation:
 
     def standing(self, task: str) -> Standing:
         """Return how a task stands when it shares all."""
-        declared, before = self.tasks[task], self._as_it_was(task)
-        joint = score_interval(declared, before.golds, before.predictions)
-        return Standing(task, declared.metric, joint, self._alone(task, joint.value), self._hurt_by(task))
+        joint = self._together(task)
+        return Standing(task, self.tasks[task].metric, joint, self._alone(task, joint.value), self._hurt_by(task))
+
+    def _together(self, task: str) -> Interval:
+        """Return the task's dev score as it stands in the joint pack, measured once."""
+        kept = self.parts.state.together
+        if task not in kept:
+            before = self._as_it_was(task)
+            kept[task] = list(score_interval(self.tasks[task], before.golds, before.predictions))
+            self.parts.save()
+        return Interval(*kept[task])
 
     def _as_it_was(self, task: str) -> Forked:
         """Return the answers of the task as it stands in the joint pack, made once."""

@@ -139,6 +139,7 @@ def test_auto_measures_decides_and_goes_on_where_it_was_stopped(home, monkeypatc
     assert kept["alone"]["mood"] == kept["alone"]["city"] == 100
     assert kept["trials"]["mood"]
     monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(Parts, "before", lambda *_: pytest.fail("answered again"))
     done = invoke("train", "pack.yaml", "--sharing", "auto", "--start", "run/pack", "--out", "auto")
     assert done.exit_code == 0, done.output
     assert "mood has its own head alone" in " ".join(done.output.split())
