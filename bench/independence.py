@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from umbel.runtime import Model
 CHANGES = ("add", "retrain", "remove", "reorder", "beside")
 ENGINES = ("runtime fp32", "runtime bfloat16", "training fp32")
 BESIDE = 64
+STEP = 50  # cases between lines that tell how far it is
 WORDS = ("refund", "这个", "退款", "order", "732201", "北京", "😀", "\u200f", "…", "good", "bad", "Paris", "很", "好")
 KINDS = ("text-classification", "regression", "token-classification")
 LABELS = ("a", "b", "c", "d")
@@ -197,6 +199,8 @@ def measure(backbone: str, cases: int, folder: Path) -> dict[str, dict[str, dict
             row = found[engine][change]
             row["cases"] += 1
             row["answers"], row["bytes"] = max(row["answers"], answers), row["bytes"] + apart
+            if number % STEP == 0:
+                print(f"{engine}: {number} of {cases} cases", file=sys.stderr, flush=True)
     return found
 
 
