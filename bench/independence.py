@@ -47,6 +47,7 @@ KINDS = ("text-classification", "regression", "token-classification")
 LABELS = ("a", "b", "c", "d")
 
 Answers = Sequence[Mapping[str, Any]]
+Figures = dict[str, dict[str, dict[str, float]]]
 Answering = Callable[[Pack], Callable[[list[str], list[str]], Answers]]
 
 
@@ -180,18 +181,23 @@ def base_pack(folder: Path, backbone: Any, name: str) -> Pack:
     return write_pack(folder, manifest, heads, {})
 
 
-def measure(backbone: str, cases: int, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Return for each engine and change the number of cases, the largest difference and the bytes that differ."""
+def measure(backbone: str, cases: int, folder: Path, out: Path | None) -> Figures:
+    """Return for each engine and change the number of cases, the largest difference and the bytes that differ.
+
+    What `out` holds of so many cases is not measured again; each engine's figures go there as soon as they are there.
+    """
     loaded = ready_backbone(backbone) if not Path(backbone).is_dir() else load_backbone(backbone)
     pack = base_pack(folder / "base", loaded, backbone)
-    made: dict[str, Answering] = {
-        "runtime fp32": runtime(umbel.load(pack.folder, precision="float32")),
-        "runtime bfloat16": runtime(umbel.load(pack.folder, precision="bfloat16")),
-        "training fp32": training(loaded),
+    made: dict[str, Callable[[], Answering]] = {
+        "runtime fp32": lambda: runtime(umbel.load(pack.folder, precision="float32")),
+        "runtime bfloat16": lambda: runtime(umbel.load(pack.folder, precision="bfloat16")),
+        "training fp32": lambda: training(loaded),
     }
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: Figures = json.loads(out.read_text()) if out and out.exists() else {}
     for engine in ENGINES:
-        drawn = Cases(made[engine], read_pack(pack.folder), loaded.shape.hidden, folder)
+        if sum(row["cases"] for row in found.get(engine, {}).values()) == cases:
+            continue
+        drawn = Cases(made[engine](), read_pack(pack.folder), loaded.shape.hidden, folder)
         found[engine] = {change: {"cases": 0, "answers": 0.0, "bytes": 0} for change in CHANGES}
         for number in range(cases):
             change = CHANGES[number % len(CHANGES)]
@@ -201,6 +207,8 @@ def measure(backbone: str, cases: int, folder: Path) -> dict[str, dict[str, dict
             row["answers"], row["bytes"] = max(row["answers"], answers), row["bytes"] + apart
             if number % STEP == 0:
                 print(f"{engine}: {number} of {cases} cases", file=sys.stderr, flush=True)
+        if out:
+            out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
@@ -209,16 +217,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=1000, help="of each engine")
     parser.add_argument("--backbone", default="e5-small", help="a name or a folder")
-    parser.add_argument("--out", type=Path, help="a file for the figures")
+    parser.add_argument("--out", type=Path, help="a file for the figures; what it holds is not measured again")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(options.backbone, options.cases, Path(folder))
+        found = measure(options.backbone, options.cases, Path(folder), options.out)
     print(f"{'engine':<18}{'change':<10}{'cases':>6}{'answers':>12}{'bytes':>7}")
     for engine, changes in found.items():
         for change, row in changes.items():
             print(f"{engine:<18}{change:<10}{row['cases']:>6}{row['answers']:>12.3g}{row['bytes']:>7}")
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found))
 
 
