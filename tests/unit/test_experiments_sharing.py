@@ -112,7 +112,7 @@ def test_differences_are_counted(independence):
 def test_no_case_differs_but_what_was_changed(independence, tmp_path, monkeypatch):
     monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
     backbone = write_tiny_backbone(tmp_path / "tiny")
-    found = independence.measure(str(backbone), 10, tmp_path)
+    found = independence.measure(str(backbone), 10, tmp_path, None)
     assert found.keys() == set(independence.ENGINES)
     rows = [row for changes in found.values() for row in changes.values()]
     assert len(rows) == 15
