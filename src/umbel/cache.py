@@ -12,10 +12,10 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from umbel.errors import CacheError, InputError
+from umbel.errors import CacheError, InputError, UmbelError
 
 VARIABLE = "UMBEL_CACHE"
 FOLDERS = ("models", "compiled", "parts")
@@ -142,13 +142,14 @@ def guard(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, after waiting for any process that holds it; the system frees it if one dies.
+def exclusive(path: Path, held: UmbelError | None = None) -> Iterator[None]:
+    """Hold the lock file `path`; the system frees it if this process dies. While another holds it, wait for that.
 
     The file stays: deleting it would let two processes lock two files of one name.
 
     Raises:
         CacheError: the file cannot be made or locked.
+        UmbelError: `held`, if given, where another process holds it.
     """
     with guard(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,32 +157,23 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         with guard(path):
             while not _try_lock(descriptor):
+                if held:
+                    raise held
                 time.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(descriptor)  # frees the lock
 
 
-@contextmanager
-def sole(folder: Path) -> Iterator[None]:
-    """Keep a training's folder to this process, which would mix its state with that of another; freed if it dies.
+def sole(folder: Path) -> AbstractContextManager[None]:
+    """Keep a training's folder to this process, which would mix its state with that of another.
 
     Raises:
         InputError: another process is at work there.
         CacheError: the folder cannot be written.
     """
-    path = folder / LOCK
-    with guard(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        with guard(path):
-            free = _try_lock(descriptor)
-        if not free:
-            raise InputError(f"{folder}: another training is at work there", "wait for its end, or name another folder")
-        yield
-    finally:
-        os.close(descriptor)
+    busy = InputError(f"{folder}: another training is at work there", "wait for its end, or name another folder")
+    return exclusive(folder / LOCK, busy)
 
 
 def _try_lock(descriptor: int) -> bool:
