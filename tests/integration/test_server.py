@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -310,6 +311,9 @@ def test_sigterm_while_packs_are_loaded_ends_well(folder: Path) -> None:
 
 def _listens(pid: int) -> bool:
     """Tell whether a process has a socket that listens."""
-    sockets = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").glob("*") if fd.exists() or fd.is_symlink()}
+    sockets = set()
+    for fd in Path(f"/proc/{pid}/fd").glob("*"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            sockets.add(os.readlink(fd))
     listening = [line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if line.split()[3] == "0A"]
     return any(f"socket:[{inode}]" in sockets for inode in listening)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from umbel.server.faults import fault_of, native_error
 from umbel.server.schemas import AskRequest
-from umbel.server.validation import MOST
+from umbel.server.validation import MOST, in_words
 
 
 class Inner(BaseModel):
@@ -80,6 +80,14 @@ def test_of_very_many_faults_the_first_are_told() -> None:
     told = fault(Given, {"texts": ["a"]} | {f"no{number}": 1 for number in range(MOST + 3)}).message
     assert told.count("not known here") == MOST
     assert told.endswith("; and 3 more")
+
+
+def test_a_body_of_faults_alone_is_told_from_its_first_ones() -> None:
+    given = {f"no{number}": 1 for number in range(100_000)}
+    details = [{"type": "extra_forbidden", "loc": ("body", name), "msg": "", "input": 1} for name in given]
+    where, told = in_words(details, given)
+    assert where == "no0"
+    assert told.endswith(f"; and {100_000 - MOST} more")
 
 
 def test_what_is_wrong_in_an_address_is_named_by_its_name() -> None:

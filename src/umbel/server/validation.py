@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MOST = 8  # places that are told
+LOOKED_AT = 64  # details at most: a body may hold a million faults, and others wait meanwhile
 LONGEST = 40  # characters of a word that is repeated
 KINDS: tuple[tuple[type, str], ...] = (  # the first that fits
     (bool, "true or false"),
@@ -53,14 +54,15 @@ Detail = Mapping[str, Any]
 def in_words(details: Sequence[Detail], body: Any) -> tuple[str, str]:
     """Return the first place that is wrong, and a sentence on all of them, from pydantic's details."""
     places: dict[str, list[Detail]] = {}
-    for each in details:
+    for each in details[:LOOKED_AT]:
         places.setdefault(place_of(each, body), []).append(each)
     for place in [*places]:  # of the forms that a value may have, the one that was meant says more
         if any(other.startswith((f"{place}.", f"{place}[")) for other in places):
             del places[place]
     missing = [place for place, found in places.items() if found[0]["type"] == "missing"]
     told = [f"{place}: {_fault(place, found, missing)}" for place, found in places.items()]
-    more = [f"and {len(told) - MOST} more"] if len(told) > MOST else []
+    left = max(len(told) - MOST, 0) + max(len(details) - LOOKED_AT, 0)
+    more = [f"and {left} more"] if left else []
     return next(iter(places)), "; ".join(told[:MOST] + more)
 
 
