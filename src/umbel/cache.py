@@ -169,9 +169,13 @@ def sole(folder: Path) -> AbstractContextManager[None]:
     """Keep a training's folder to this process, which would mix its state with that of another.
 
     Raises:
-        InputError: another process is at work there.
-        CacheError: the folder cannot be written.
+        InputError: another process is at work there, or the folder cannot be written.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})", "name another folder") from error
     busy = InputError(f"{folder}: another training is at work there", "wait for its end, or name another folder")
     return exclusive(folder / LOCK, busy)
 

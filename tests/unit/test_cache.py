@@ -152,3 +152,10 @@ def test_a_folder_in_which_another_process_is_at_work_is_refused(root: Path) -> 
         holder.kill()
     with sole(folder):
         assert folder.exists()
+
+
+def test_a_training_that_cannot_be_saved_is_refused(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "file").write_text("")
+    with pytest.raises(InputError, match="file: cannot be written"), sole(root / "file"):
+        pass

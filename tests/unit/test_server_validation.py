@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from umbel.server.faults import fault_of, native_error
 from umbel.server.schemas import AskRequest
-from umbel.server.validation import MOST, in_words
+from umbel.server.validation import LONGEST_PLACE, MOST, in_words
 
 
 class Inner(BaseModel):
@@ -88,6 +88,12 @@ def test_a_body_of_faults_alone_is_told_from_its_first_ones() -> None:
     where, told = in_words(details, given)
     assert where == "no0"
     assert told.endswith(f"; and {100_000 - MOST} more")
+
+
+def test_a_name_of_any_length_is_told_shortly() -> None:
+    found = fault(Given, {"texts": ["a"], "x" * 100_000: 1})
+    assert found.where == "x" * LONGEST_PLACE
+    assert len(found.message) < 2 * LONGEST_PLACE
 
 
 def test_what_is_wrong_in_an_address_is_named_by_its_name() -> None:

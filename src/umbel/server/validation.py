@@ -11,7 +11,7 @@ from typing import Any
 
 MOST = 8  # places that are told
 LOOKED_AT = 64  # details at most: a body may hold a million faults, and others wait meanwhile
-LONGEST = 40  # characters of a word that is repeated
+LONGEST, LONGEST_PLACE = 40, 200  # characters of a word that is repeated, and of a place, which a client names
 KINDS: tuple[tuple[type, str], ...] = (  # the first that fits
     (bool, "true or false"),
     (str, "text"),
@@ -79,8 +79,8 @@ def place_of(detail: Detail, body: Any) -> str:
         elif isinstance(here, dict) and (part in here or absent):
             path, here = f"{path}.{part}" if path else str(part), here.get(part)
     if detail["type"].startswith("union_tag"):
-        path = f"{path}.{detail['ctx']['discriminator'].strip(chr(39))}"
-    return path or "body"
+        path = f"{path}.{detail['ctx']['discriminator'].strip(chr(39))}".removeprefix(".")
+    return path[:LONGEST_PLACE] or "body"
 
 
 def _fault(place: str, details: Sequence[Detail], missing: Sequence[str]) -> str:
