@@ -60,7 +60,8 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
     """Ask a pack, by default one of random readouts, which cost what trained ones do; encodings are not remembered.
 
     An operation is what is done, the text's tokens, and how many are asked: `encode 128`, `fresh 128 10`,
-    `kept 128 10`, `unseen 128 10` with new options each time, `options 128 255` on a kept text, or `permuted 1000`.
+    `kept 128 10`, `unseen 128 10` with new options each time, `options 128 255` on a kept text,
+    `unseen_options 128 255` with new ones each time, or `permuted 1000`.
     """
     import umbel
     from umbel.encodings import EncodingCache
@@ -78,6 +79,9 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
             ids, lengths = padded(tokens_of([text]))
             return [lambda: model.engine.encode(model.embedding.rows(ids), lengths)]
         count, kept = int(more[0]), model.keep(text)
+        if what == "unseen_options":
+            numbers = itertools.count()
+            return [lambda: model.ask(kept, [_numbered(next(numbers), "What next?", *MANY[:count])])]
         if what.endswith("options"):
             question = _choice("What does the customer want to do?", *MANY[:count])
             return [lambda: model.ask(kept if what == "options" else text, [question])]
@@ -91,12 +95,17 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
 
 
 def _unseen(count: int, number: int) -> list[Question]:
-    return [_choice(words, *(f"{name} {number}" for name in names)) for words, *names in itertools.islice(TEN, count)]
+    return [_numbered(number, words, *names) for words, *names in itertools.islice(TEN, count)]
+
+
+def _numbered(number: int, words: str, *names: str) -> Choice:
+    return _choice(words, *(f"{name} {number}" for name in names))
 
 
 def write_random(folder: Path) -> Path:
     """Write a pack of random readouts on the default backbone, without heads."""
-    from umbel.pack import BackboneName, Manifest, TaskEntry, write_pack
+    from umbel.decide import BLANK_SHARE
+    from umbel.pack import BackboneName, BranchesFile, Manifest, TaskEntry, write_pack
     from umbel.readouts import shapes_of
 
     drawn, shape = np.random.default_rng(0), backbone().shape
@@ -108,6 +117,7 @@ def write_random(folder: Path) -> Path:
         version="1.0.0",
         backbone=BackboneName(name=BACKBONE, sha256=backbone().sha256),
         tasks={"vector": TaskEntry(kind="feature-extraction")},
+        branches=BranchesFile(file="", sha256="", blank=BLANK_SHARE),
     )
     return write_pack(folder / "asking", manifest, {}, {}, branches=readouts).folder
 

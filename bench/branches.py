@@ -6,14 +6,17 @@ Theory: a branch token goes through the layers that a text's token goes through,
 five options, some 260 tokens, on a text of 128 cost (128 + 260) / 128 = 3 encodings. Joint sequences of a question, its
 options and the text cost 10 x (128 + 26) / 128 = 12; the longer the text, the nearer the quotient comes to ten.
 
-Both sides run one encoder's weights, in processes of their own, in turn. Umbel's side is a whole call, with options
-whose vectors are known from earlier calls (`unseen` in the table: they are not). The joint side is given token ids, and
-not charged for reading its answers out. Without a pack the readouts are random, which costs the same.
+Both sides run one encoder's weights, in processes of their own, in turn. Umbel's side is a whole call, with questions
+that were asked before (`unseen` in the table: they were not, and are read under a text that says nothing, too). The
+joint side is given token ids, and not charged for reading its answers out. Without a pack the readouts are random,
+which costs the same.
 
 `ten_questions_over_token_ideal`: ten questions of a kept text over (their tokens / 128) encodings of it.
 `speedup_over_joint_*`: ten joint sequences over encoding and ten questions; on 512 tokens each is cut to 512.
 `options255_fast_over_encoding`: a choice of 255 options on a kept text over encoding it.
 `options255_fresh_over_encoding`: the same with the encoding.
+`options255_unseen_over_encoding`: the first time that these options are asked.
+`unseen_questions_over_asked_before`: ten questions the first time they are asked over any later time.
 `kept_encoding_over_fresh`: ten questions of a kept text over the same with its encoding.
 `one_of_40_over_one_of_10`: the cost of one question among forty over that of one among ten: 1 where it stays flat.
 `max_permutation_difference`: of probabilities, in 1,000 random cases of other orders and questions added.
@@ -32,7 +35,7 @@ from _common import Seconds, Worker, finish, interleaved, machine, milliseconds,
 STEPS = (1, 2, 5, 10, 20, 40)
 UMBEL = (
     *("encode 128", "encode 512", "fresh 128 10", "fresh 512 10", "kept 512 10", "unseen 128 10"),
-    *("options 128 255", "fresh_options 128 255", *(f"kept 128 {count}" for count in STEPS)),
+    *("options 128 255", "fresh_options 128 255", "unseen_options 128 255", *(f"kept 128 {count}" for count in STEPS)),
 )
 JOINT = ("joint 128 10", "joint 512 10")
 
@@ -62,6 +65,8 @@ def ratios(seconds: Seconds) -> dict[str, Any]:
         "speedup_over_joint_512": faster(512),
         "options255_fast_over_encoding": over("options 128 255", "encode 128"),
         "options255_fresh_over_encoding": over("fresh_options 128 255", "encode 128"),
+        "options255_unseen_over_encoding": over("unseen_options 128 255", "encode 128"),
+        "unseen_questions_over_asked_before": over("unseen 128 10", "kept 128 10"),
         "kept_encoding_over_fresh": over("kept 128 10", "fresh 128 10"),
         "one_of_40_over_one_of_10": round(over("kept 128 40", "kept 128 10") / 4, 3),
     }

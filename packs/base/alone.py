@@ -1,12 +1,17 @@
 """Trains each task of the pack alone, on as many of its rows as the joint training drew, and notes the dev scores.
 
     python packs/base/alone.py [--out packs/base/runs/alone] [--tasks intent,topic] [--threads 2]
+    python packs/base/alone.py --tasks entities-social-zh --passes 12 --batch-rows 24
     python packs/base/alone.py --joint runs/base/pack --write
 
 Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn. Each finished task adds its
 score to alone.json beside this file, and with `--write` the pack's manifest and card show it beside the joint score.
 What it says of its train rows goes to `teachers` in the folder of `--out`, for the joint training's `teachers:`.
 A broken-off run goes on where it was.
+
+In so few rows and in batches made for all tasks a small task alone takes too few steps to learn anything, and any
+sharing looks good beside it. `--passes` and `--batch-rows` train it as one would who had no other task; its score
+stands in alone.json under `longer`.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -35,6 +41,7 @@ from umbel.train import Trainer
 
 HERE = Path(__file__).parent
 SCORES = HERE / "alone.json"
+LONGER = "longer"
 
 
 def rows_drawn(spec: PackSpec, data: Data) -> dict[str, float]:
@@ -45,11 +52,14 @@ def rows_drawn(spec: PackSpec, data: Data) -> dict[str, float]:
     return {source: share * spec.train.epochs * sum(sizes.values()) for source, share in shares.items()}
 
 
-def only(spec: PackSpec, data: Data, task: str) -> tuple[PackSpec, Data]:
-    """Return the declaration and the data of one task: its rows, with its answer alone, drawn as often as jointly."""
+def only(spec: PackSpec, data: Data, task: str, times: float = 0) -> tuple[PackSpec, Data]:
+    """Return the declaration and the data of one task: its rows, with its answer alone.
+
+    They are drawn `times` times, or as often as jointly.
+    """
     train, dev = _rows_of(task, data.train), _rows_of(task, data.dev)
     drawn = rows_drawn(spec, data)
-    passes = {source: drawn[source] / len(data.train[source]) for source in train}
+    passes = {source: times or drawn[source] / len(data.train[source]) for source in train}
     total = sum(passes[source] * len(rows) for source, rows in train.items())
     settings = spec.train.model_copy(
         update={
@@ -73,9 +83,11 @@ def _rows_of(task: str, files: Mapping[str, list[Example]]) -> dict[str, list[Ex
     return {source: examples for source, examples in rows.items() if examples}
 
 
-def train_alone(spec: PackSpec, data: Data, task: str, folder: Path, console: Console) -> dict[str, float]:
+def train_alone(
+    spec: PackSpec, data: Data, task: str, folder: Path, console: Console, times: float = 0
+) -> dict[str, float]:
     """Train one task and return its dev score and the rows it was trained on."""
-    alone, rows = only(spec, data, task)
+    alone, rows = only(spec, data, task, times)
     backbone = load_backbone(spec.backbone)
     trainer = Trainer(alone, rows, backbone, folder / task, PlainReporter(console))
     trainer.run()
@@ -85,7 +97,7 @@ def train_alone(spec: PackSpec, data: Data, task: str, folder: Path, console: Co
     return {"score": round(scores["score"], 2), "rows": progress.rows, "seconds": round(progress.seconds)}
 
 
-def write_scores(pack: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
+def write_scores(pack: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the scores into the pack's manifest and card; no weights change."""
     found = read_pack(pack)
     tasks = dict(found.manifest.tasks)
@@ -96,7 +108,7 @@ def write_scores(pack: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
     (pack / CARD).write_text(card_of(manifest), encoding="utf-8")
 
 
-def _scores() -> dict[str, dict[str, float]]:
+def _scores() -> dict[str, dict[str, Any]]:
     return dict(json.loads(SCORES.read_text())) if SCORES.exists() else {}
 
 
@@ -106,6 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--joint", type=Path, help="the joint pack, for --write")
     parser.add_argument("--out", type=Path, default=HERE / "runs/alone", help="where checkpoints are kept")
     parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
+    parser.add_argument("--passes", type=float, default=0, help="over the rows of each task, not as many as jointly")
+    parser.add_argument("--batch-rows", type=int, default=0, help="of a step; with --passes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--write", action="store_true", help="put the scores into the joint pack, and train nothing")
     options = parser.parse_args(arguments)
@@ -122,10 +136,15 @@ def main(arguments: list[str] | None = None) -> None:
         else [task.name for task in spec.tasks if task.data and task.kind != "asked"]
     )
     for name in names:
-        if name in scores:
+        longer = bool(options.passes)
+        if LONGER in scores.get(name, {}) if longer else name in scores:
             continue
-        found = train_alone(spec, data, name, options.out, Console())
-        scores = _scores() | {name: found}  # another process may have added its own
+        folder = options.out / LONGER if longer else options.out
+        if longer and options.batch_rows:
+            spec = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_rows": options.batch_rows})})
+        found: dict[str, Any] = train_alone(spec, data, name, folder, Console(), options.passes)
+        scores = _scores()  # another process may have added its own
+        scores[name] = scores.get(name, {}) | ({LONGER: found} if longer else found)
         SCORES.write_text(json.dumps(scores, indent=1) + "\n")
 
 

@@ -76,17 +76,22 @@ def changes_of(study: Study, scores: Mapping[str, float], seed: int) -> dict[str
 
 
 def summary(runs: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], study: Study) -> dict[str, Any]:
-    """Return for each way the mean and worst change with intervals, and its time against that of `sum`."""
+    """Return for each way the mean and worst change, the mean over that of `sum` seed by seed, and its time."""
     found: dict[str, Any] = {}
+    plain: list[float] = []
     for way in WAYS:
         have = [seed for seed in seeds if f"{way} {seed}" in runs]
         if not have:
             continue
         by_seed = [changes_of(study, runs[f"{way} {seed}"]["scores"], seed) for seed in have]
+        means = [float(np.mean(list(each.values()))) for each in by_seed]
+        plain = means if way == "sum" else plain
+        over_sum = [own - other for own, other in zip(means, plain, strict=False)]
         mean = {task: float(np.mean([each[task] for each in by_seed])) for task in by_seed[0]}
         worst = min(mean, key=mean.__getitem__)
         found[way] = {
-            "mean_change": over_seeds([float(np.mean(list(each.values()))) for each in by_seed]),
+            "mean_change": over_seeds(means),
+            "over_sum": over_seeds(over_sum) if over_sum else None,
             "worst_change": {"task": worst, "change": mean[worst]},
             "losing_over_1": sum(change < -1 for change in mean.values()),
             "ms_a_step": float(np.median([runs[f"{way} {seed}"]["ms_a_step"] for seed in have])),
@@ -97,12 +102,15 @@ def summary(runs: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], study: 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a line for each way, the best mean change first."""
-    lines = [f"{'way':<13}{'mean change':>12}{'95 %':>18}{'worst':>9}  {'task':<22}{'lose > 1':>9}{'ms a step':>11}"]
+    head = f"{'way':<13}{'mean change':>12}{'95 %':>18}{'over sum':>9}{'95 %':>18}{'worst':>9}  {'task':<22}"
+    lines = [f"{head}{'lose > 1':>9}{'ms a step':>11}"]
     for way, each in sorted(found.items(), key=lambda item: -item[1]["mean_change"][0]):
         mean, low, high = each["mean_change"]
+        over, *ends = each["over_sum"] or [0.0, 0.0, 0.0]
         worst = each["worst_change"]
         lines.append(
-            f"{way:<13}{mean:>+12.2f}{f'{low:+.2f} to {high:+.2f}':>18}{worst['change']:>+9.2f}  {worst['task']:<22}"
+            f"{way:<13}{mean:>+12.2f}{f'{low:+.2f} to {high:+.2f}':>18}"
+            f"{over:>+9.2f}{f'{ends[0]:+.2f} to {ends[1]:+.2f}':>18}{worst['change']:>+9.2f}  {worst['task']:<22}"
             f"{each['losing_over_1']:>9}{each['ms_a_step']:>11.1f}"
         )
     return "\n".join(lines)
@@ -161,6 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pack": spec.name,
         "mode": study.mode,
         "budget": {"rows": budget.rows, "drawn": budget.drawn, "step_rows": budget.step_rows},
+        "seeds": options.seeds,
         "threads": torch.get_num_threads(),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "ways": found,

@@ -31,6 +31,7 @@ from umbel.records import LabelPrediction, Span, SpansPrediction
 Floats = NDArray[np.float32]
 LONGEST = 64  # tokens of a span
 LIKELIEST = 256  # spans of a text, of which those that say the same are taken together
+BLANK, BLANK_SHARE = "。", 0.4  # a text that says nothing, and `Calibration.blank` of new packs (docs/log.md)
 LEAST = 1e-3  # of the likeliest one's probability: less changes nothing
 
 
@@ -52,10 +53,15 @@ Answer = LabelPrediction | PredicateAnswer | ScoreAnswer | ExtractAnswer | Spans
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperatures by kind of question, and the probability from which a mention is given."""
+    """Temperatures by kind of question, and the probability from which a mention is given.
+
+    `blank` is the share of what an option gets from a text that says nothing which is taken off its logit (contextual
+    calibration, Zhao et al. 2021).
+    """
 
     temperatures: Mapping[str, float] = field(default_factory=dict)
     mention: float = 0.5
+    blank: float = 0.0
 
 
 UNCALIBRATED = Calibration()

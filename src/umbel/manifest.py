@@ -40,13 +40,20 @@ class BranchesFile(File):
 
     temperatures: dict[str, float] = Field(default_factory=dict)
     mention: float = 0.5
+    blank: float = 0.0
     scores: dict[str, Any] = Field(default_factory=dict)
     unseen: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def calibration(self) -> Calibration:
         """What answering needs of this entry."""
-        return Calibration(self.temperatures, self.mention)
+        return Calibration(self.temperatures, self.mention, self.blank)
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `blank` where it is 0: a pack without it stays as older versions know it."""
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if value or name != "blank"}
 
 
 class ReadingFile(File):

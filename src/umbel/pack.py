@@ -45,8 +45,8 @@ from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 4  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, tasks that write, a flow
+FORMAT = 5  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_NEWER, WITH_BLANK = 2, 3, 4, 5  # newer: forks, tasks that write, a flow
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -356,7 +356,9 @@ def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
     """Write the manifest in the oldest format that holds all of it, and return it so."""
     asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
     newer = manifest.flow or any(entry.fork or entry.writing for entry in manifest.tasks.values())
-    found = WITH_NEWER if newer else WITH_READING if manifest.reading else WITH_BRANCHES if asks else 1
+    blank = manifest.branches and manifest.branches.blank
+    needs = {WITH_BRANCHES: asks, WITH_READING: manifest.reading, WITH_NEWER: newer, WITH_BLANK: blank}
+    found = max((number for number, needed in needs.items() if needed), default=1)
     manifest = manifest.model_copy(update={"format": found})
     absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umbel import adapters, answered
 from umbel.card import card_of
-from umbel.decide import UNCALIBRATED
+from umbel.decide import BLANK_SHARE, UNCALIBRATED
 from umbel.evaluate import evaluate, spread
 from umbel.kinds.base import kind_of
 from umbel.model import Reading, merged_logits
@@ -150,6 +150,7 @@ def _branches(trainer: Trainer) -> BranchesFile | None:
         sha256="",
         temperatures=dict(calibration.temperatures),
         mention=calibration.mention,
+        blank=BLANK_SHARE,
         scores=scores,
     )
 

@@ -6,6 +6,7 @@ Knows nothing of templates (`asking` makes the questions) or of the training loo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.nn import functional
 from umbel.answered import Answered
 from umbel.brancher import Brancher
 from umbel.branching import Asked, branch_states, question_loss
+from umbel.decide import BLANK, BLANK_SHARE
 from umbel.questions import Choice, Question
 from umbel.readouts import logits_of
 from umbel.vectors import VectorTeacher
@@ -96,9 +98,16 @@ class Quiz:
             self._vectors.update(zip(words, self.teacher.vectors(windows), strict=True))
 
     @torch.no_grad()
-    def ask(self, model: MultiTaskModel, rows: Sequence[Example], seed: int) -> list[Answered]:
-        """Ask the questions that the asker makes of rows, each text read as its first window."""
+    def ask(
+        self, model: MultiTaskModel, rows: Sequence[Example], seed: int, blank: float = BLANK_SHARE
+    ) -> list[Answered]:
+        """Ask the questions that the asker makes of rows, each text read as its first window.
+
+        `blank` is `Calibration.blank`, taken off as the runtime's reader does.
+        """
         model.eval()
+        (nothing,) = self.tokenizer.windows_many([BLANK])
+        empty = model.encoder.encode(*model.pad_windows(nothing))
         found = []
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
@@ -109,7 +118,11 @@ class Quiz:
             questions = [Asked(place, *each) for place, row in enumerate(drawn) for each in row]
             if questions:
                 encoding = model.encoder.encode(*model.pad_windows(windows))
+                choices = [replace(each, text=0) for each in questions if isinstance(each.question, Choice)]
+                said = iter(self.logits(model, empty, nothing, choices) if blank else ())
                 for each, logits in zip(questions, self.logits(model, encoding, windows, questions), strict=True):
+                    if blank and isinstance(each.question, Choice):
+                        logits = (logits[0] - blank * next(said)[0],)
                     window = windows[each.text].offsets, [values.numpy() for values in logits]
                     found.append(Answered(each.question, each.gold, some[each.text].text, [window]))
         return found

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from umbel.extraction import Extraction, Sought
 from umbel.pack import Pack
 from umbel.questions import Choice, Extract, Question, all_checked
 from umbel.reading import ReadingHead, value_layers
-from umbel.readouts import logits_of
+from umbel.readouts import USUAL_COSINE, logits_of, option_logits
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
 from umbel.tree import Branch, cut, rows_of
@@ -36,7 +37,16 @@ LENGTHS = (32, 64, 128, 256, 512)  # of rows: each is padded to the first that i
 ROW_TOKENS = 256  # a question with more options than fit is read in several rows, each with at least one of them
 PASS_TOKENS = 2048  # branch tokens read at once
 MOST_VECTORS = 100_000  # of options that are remembered
+MOST_NOTHINGS = 1000  # questions of which it is remembered what a text that says nothing gives
 SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many likely ones are read as branches
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What a text that says nothing gives a choice's options `[options]`: cosines of vectors, and logits by reading."""
+
+    cosines: Floats
+    read: Floats
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class Reader:
         self.brancher = Brancher(tokenizer)
         self.extraction = Extraction(reading, value_layers(engine.layers), self.keep_each) if reading else None
         self._vectors: dict[str, Floats] = {}
+        self._nothings: dict[Choice, Nothing] = {}
         self._lock = threading.Lock()
 
     def keep(self, windows: Sequence[Window], length: int) -> list[Kept]:
@@ -127,8 +138,15 @@ class Reader:
     def logits(
         self, encoding: Encoding, asked: Sequence[Question], exact: bool = False
     ) -> list[list[tuple[Floats, ...]]]:
-        """Return each question's logits (`readouts.logits_of`) under each window of the text."""
-        cosines = [self._cosines(encoding, question) for question in asked]
+        """Return each question's logits (`readouts.logits_of`) under each window of the text.
+
+        From a choice's a share is taken off of what they are on a text that says nothing (`Calibration.blank`).
+        """
+        nothings, share = self._nothings_of(asked), self.calibration.blank
+        cosines = [
+            self._cosines(encoding, question) - share * nothing.cosines
+            for question, nothing in zip(asked, nothings, strict=True)
+        ]
         chosen = [_shortlist(question, cosine, exact) for question, cosine in zip(asked, cosines, strict=True)]
         short = [_only(question, places) for question, places in zip(asked, chosen, strict=True)]
         branches = [self.brancher.branches(question) for question in short]
@@ -144,8 +162,32 @@ class Reader:
                 roots = np.stack([part.question[-1] for part in parts])
                 few = cosines[place][chosen[place]]
                 values = logits_of(self.weights, short[place], roots, parts[0].leaves, few, kept.hidden)
+                if isinstance(asked[place], Choice):
+                    values = (values[0] - share * nothings[place].read[chosen[place]],)
                 logits[place].append(self._widened(values, cosines[place], chosen[place]))
         return logits
+
+    def _nothings_of(self, questions: Sequence[Question]) -> list[Nothing]:
+        """Return what a text that says nothing gives each question; nothing to those whose answers do without it."""
+        choices = dict.fromkeys(each for each in questions if isinstance(each, Choice) and self.calibration.blank)
+        with self._lock:
+            found = {each: self._nothings[each] for each in choices if each in self._nothings}
+        if unknown := [each for each in choices if each not in found]:
+            branches = [branch for each in unknown for branch in self.brancher.branches(each)]
+            (kept,) = self._blank.kept
+            for question, states in zip(unknown, self.states(kept, branches), strict=True):
+                logits = option_logits(self.weights, states.leaves, USUAL_COSINE)
+                found[question] = Nothing(self._cosines(self._blank, question), logits)
+            with self._lock:
+                if len(self._nothings) + len(unknown) > MOST_NOTHINGS:
+                    self._nothings.clear()
+                self._nothings.update(found)
+        return [found[each] if each in found else _none_of(each) for each in questions]
+
+    @cached_property
+    def _blank(self) -> Encoding:
+        (windows,) = self.tokenizer.windows_many([decide.BLANK])
+        return Encoding(decide.BLANK, tuple(windows), tuple(self.keep_each(windows)), "")
 
     def _read(
         self,
@@ -209,6 +251,11 @@ class Reader:
         wide: Floats = (scale * cosines + read.min()).astype(np.float32)
         wide[chosen] = logits[0]
         return (wide,)
+
+
+def _none_of(question: Question) -> Nothing:
+    zeros = np.zeros(len(question.options) if isinstance(question, Choice) else 0, np.float32)
+    return Nothing(zeros, zeros)
 
 
 def _shortlist(question: Question, cosines: Floats, exact: bool) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_pack import VOCABULARY, write_tiny_backbone, write_tiny_pack
 
 import umbel
-from umbel import branch_graph, encodings, forward, reader, runtime
+from umbel import branch_graph, decide, encodings, forward, reader, runtime
 from umbel.backbones.bert import BertEncoder
 from umbel.branching import branch_states
 from umbel.catalogue import load_backbone
@@ -39,7 +39,7 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pack(backbone, tmp_path_factory):
-    return write_tiny_pack(tmp_path_factory.mktemp("branches") / "pack", backbone, branches=True)
+    return write_tiny_pack(tmp_path_factory.mktemp("branches") / "pack", backbone, branches=True, blank=0.4)
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -166,6 +166,7 @@ def test_of_very_many_options_the_likeliest_are_read(model, monkeypatch):
     names = [f"{one} {other} {third}" for one in WORDS for other in WORDS for third in WORDS]
     question = Choice("to", tuple(map(Option, names)))
     read = []
+    model.ask("bad", [question], exact=True)  # from here on it is known what a text that says nothing gives
     states = model._reader.states
     monkeypatch.setattr(
         model._reader,
@@ -175,9 +176,44 @@ def test_of_very_many_options_the_likeliest_are_read(model, monkeypatch):
     (fast,) = model.ask("good Paris", [question])
     assert read == [reader.SHORTLIST]
     assert set(fast.probabilities) == set(names)
-    cosines = dict(zip(names, model._reader._cosines(model.keep("good Paris"), question), strict=True))
+    text, nothing = (
+        model._reader._cosines(each, question) for each in (model.keep("good Paris"), model._reader._blank)
+    )
+    cosines = dict(zip(names, text - 0.4 * nothing, strict=True))
     likeliest = sorted(cosines, key=cosines.get)[-reader.SHORTLIST :]
     assert fast.label in likeliest
+
+
+def test_a_choice_is_freed_of_what_a_text_that_says_nothing_gives(model, backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
+    folder = write_tiny_pack(tmp_path / "raw", backbone, branches=True).folder
+    raw = umbel.load(folder, precision=model.engine.precision)
+    question = Choice("to", (Option("good"), Option("bad Paris"), Option("Paris")))
+    asked = [question, Predicate("good"), Score("to", question.options)]
+
+    def logits(of, text):
+        return [found[0][0] for found in of.reader.logits(of.keep(text), asked)]
+
+    plain, nothing, found = logits(raw, "good bad"), logits(raw, decide.BLANK), logits(model, "good bad")
+    apart = found[0] - (plain[0] - 0.4 * nothing[0])
+    np.testing.assert_allclose(apart, apart[0], atol=1e-4)  # the same for all options, so it changes no probability
+    assert np.ptp(plain[0] - found[0]) > 0.1
+    np.testing.assert_array_equal(found[1], plain[1])
+    np.testing.assert_array_equal(found[2], plain[2])
+
+
+def test_what_a_text_that_says_nothing_gives_is_read_once_a_question(model, monkeypatch):
+    question = Choice("Paris to", (Option("good"), Option("bad"), Option("good Paris")))
+    (first,) = model.ask("good bad", [question])
+    reads = []
+    states = model.reader.states
+    monkeypatch.setattr(model.reader, "states", lambda kept, found: reads.append(len(found)) or states(kept, found))
+    assert model.ask("good bad", [question]) == [first]
+    assert reads == [1]
+    monkeypatch.setattr(reader, "MOST_NOTHINGS", 1)
+    model.ask("good bad", [Choice("bad", question.options)])  # forgets the first one
+    assert model.ask("good bad", [question]) == [first]
+    assert reads == [1, 1, 1, 1, 1]
 
 
 def test_a_long_text_is_asked_in_windows(model):

@@ -7,9 +7,11 @@ from rich.console import Console
 from test_train import Silent, data_of, declared
 from tiny_pack import write_tiny_backbone
 
+import umbel
 from umbel import decide, train
 from umbel.branching import extract_loss, mentions_loss, token_span
 from umbel.catalogue import load_backbone
+from umbel.decide import BLANK_SHARE
 from umbel.errors import PackError
 from umbel.pack import read_pack
 from umbel.publish import publish
@@ -137,7 +139,7 @@ def test_the_pack_holds_readouts_with_their_calibration_and_scores(backbone, tmp
     for name, value in pack.branches().items():
         np.testing.assert_array_equal(value, trainer.model.readouts[name].detach().numpy())
     entry = pack.manifest.branches
-    assert pack.manifest.format == 2
+    assert (pack.manifest.format, entry.blank) == (5, BLANK_SHARE)
     assert set(entry.scores) == {"choice", "extract", "mentions", "predicate", "score"}
     assert entry.calibration.temperatures == entry.temperatures
     assert sum(each["asked"] for each in entry.scores.values()) == 40
@@ -145,6 +147,22 @@ def test_the_pack_holds_readouts_with_their_calibration_and_scores(backbone, tmp
     console = Console(width=200, record=True)
     console.print(packs_report([pack.manifest]))
     assert "questions asked on the spot, right on dev: choice" in console.export_text()
+
+
+def test_training_and_runtime_take_the_same_off_for_a_text_that_says_nothing(backbone, tmp_path):
+    trainer = trainer_of(backbone, tmp_path / "run", epochs=2.0)
+    trainer.run()
+    trainer.model.readouts["choice_cosine"].data.zero_()  # training's vectors of options are the untouched backbone's
+    rows = trainer.data.dev["a"]
+    asked = [each for each in trainer.quiz.ask(trainer.model, rows, 1) if isinstance(each.question, Choice)]
+    raw = [each for each in trainer.quiz.ask(trainer.model, rows, 1, blank=0) if isinstance(each.question, Choice)]
+    model = umbel.load(publish(trainer, tmp_path / "pack").folder, precision="float32")
+    assert asked
+    for each, before in zip(asked, raw, strict=True):
+        (trained, *_), (plain, *_) = each.windows[0][1], before.windows[0][1]
+        ((found, *_),) = model.reader.logits(model.keep(each.text), [each.question])[0]
+        np.testing.assert_allclose(found - found.mean(), trained - trained.mean(), atol=0.02)
+        assert not np.allclose(plain - plain.mean(), trained - trained.mean(), atol=0.02)
 
 
 def test_damaged_readouts_are_told(backbone, tmp_path):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
-from umbel.pack import BackboneName, Manifest, Pack, TaskEntry, write_pack
+from umbel.pack import BackboneName, BranchesFile, Manifest, Pack, TaskEntry, write_pack
 from umbel.readouts import shapes_of
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
@@ -67,9 +67,18 @@ def write_tiny_backbone(folder: Path) -> Path:
 
 
 def write_tiny_pack(
-    folder: Path, backbone: Path, version: str = "0.1.0", seed: int = 1, branches: bool = False, **entries: TaskEntry
+    folder: Path,
+    backbone: Path,
+    version: str = "0.1.0",
+    seed: int = 1,
+    branches: bool = False,
+    blank: float = 0.0,
+    **entries: TaskEntry,
 ) -> Pack:
-    """Write a pack of random heads, with `branches` of random readouts, too; `entries` replace or add tasks."""
+    """Write a pack of random heads, with `branches` of random readouts, too; `entries` replace or add tasks.
+
+    `blank` is the readouts' `Calibration.blank`.
+    """
     loaded = load_backbone(backbone)
     random = np.random.default_rng(seed)
     tasks = TASKS | entries
@@ -88,6 +97,7 @@ def write_tiny_pack(
         description="A pack that answers nonsense.",
         backbone=BackboneName(name=str(backbone), sha256=loaded.sha256),
         tasks=tasks,
+        branches=BranchesFile(file="", sha256="", blank=blank) if branches else None,
     )
     shapes = shapes_of(HIDDEN) if branches else {}
     readouts = {name: (random.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}

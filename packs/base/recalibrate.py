@@ -1,0 +1,107 @@
+"""Fits how sure a pack's choices are again, through the runtime, and writes it into its manifest and card.
+
+    python packs/base/recalibrate.py src/umbel/packs/base [--blank 0.4] [--rows 250]
+
+`--blank` is the share that is taken off an option's logit of what it is on a text that says nothing
+(`umbel.decide.Calibration`). Asks the choices of base.yaml's templates on dev rows, as training does when it publishes
+a pack; their temperature and dev scores change, and the version, if `--version` names one. No weights change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import umbel
+from umbel import answered
+from umbel.answered import Answered
+from umbel.cache import atomic_write
+from umbel.card import card_of
+from umbel.data import Data, load
+from umbel.decide import BLANK_SHARE, UNCALIBRATED
+from umbel.errors import InputError, UmbelError
+from umbel.evaluate import spread
+from umbel.manifest import Manifest
+from umbel.pack import CARD, MANIFEST, WITH_BLANK, read_pack
+from umbel.publish import DEV_ASKED
+from umbel.questions import Choice
+from umbel.reader import Reader
+from umbel.runtime import Model
+from umbel.spec import PackSpec, load_spec
+from umbel.training import asker_of
+
+HERE = Path(__file__).parent
+SEED = 1
+
+
+def asked(model: Model, reader: Reader, spec: PackSpec, data: Data, most: int) -> Iterator[Answered]:
+    """Ask the choices that the templates make of dev rows, each text as its first window."""
+    asker = asker_of(spec, data)
+    assert asker
+    rows = [row for file in data.dev.values() for row in spread(file, most)]
+    for place, row in enumerate(rows):
+        drawn = asker.ask(row, np.random.default_rng([SEED, place]), 1)
+        choices = [(question, gold) for question, gold in drawn if isinstance(question, Choice)]
+        if choices:
+            encoding = model.keep(row.text)
+            logits = reader.logits(encoding, [question for question, _ in choices], exact=True)
+            for (question, gold), found in zip(choices, logits, strict=True):
+                yield Answered(question, gold, row.text, [(encoding.windows[0].offsets, found[0])])
+
+
+def recalibrated(manifest: Manifest, found: list[Answered], blank: float) -> Manifest:
+    """Return the manifest with the choices' calibration and dev scores."""
+    branches = manifest.branches
+    assert branches
+    fitted = answered.fit(found)
+    before, after = (answered.scores(found, each)["choice"] for each in (UNCALIBRATED, fitted))
+    print(f"choices: {after}, before {before['ece']:.4f}, temperature {fitted.temperatures['choice']:.4f}")
+    update = {
+        "temperatures": branches.temperatures | fitted.temperatures,
+        "blank": blank,
+        "scores": branches.scores | {"choice": after | {"ece-before": before["ece"]}},
+    }
+    number = max(manifest.format, WITH_BLANK) if blank else manifest.format
+    return manifest.model_copy(update={"branches": branches.model_copy(update=update), "format": number})
+
+
+def main() -> None:
+    """Ask, fit, print what changed, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path, help="folder")
+    parser.add_argument("--blank", type=float, default=BLANK_SHARE)
+    parser.add_argument("--rows", type=int, default=DEV_ASKED, help="of each dev file, at most")
+    parser.add_argument("--version", help="the pack's new one; as it was by default")
+    parser.add_argument("--dry", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    if not 0 <= options.blank <= 1:
+        raise InputError(f"--blank: found {options.blank}", "from 0 to 1")
+    manifest = read_pack(options.pack).manifest
+    if manifest.branches is None:
+        raise InputError(f"{options.pack}: the pack has no branches", "train it with questions")
+    model = umbel.load(options.pack)
+    reader = copy(model.reader)
+    reader.calibration = replace(reader.calibration, blank=options.blank)
+    spec = load_spec(HERE / "base.yaml")
+    found = list(asked(model, reader, spec, load(spec), options.rows))
+    manifest = recalibrated(manifest, found, options.blank)
+    if options.version:
+        manifest = manifest.model_copy(update={"version": options.version})
+    if options.dry:
+        return
+    for file, text in ((MANIFEST, manifest.model_dump_json(indent=1) + "\n"), (CARD, card_of(manifest))):
+        with atomic_write(options.pack / file) as draft:
+            draft.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")
