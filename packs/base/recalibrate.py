@@ -63,7 +63,7 @@ def recalibrated(manifest: Manifest, found: list[Answered], blank: float) -> Man
     before, after = (answered.scores(found, each)["choice"] for each in (UNCALIBRATED, fitted))
     print(f"choices: {after}, before {before['ece']:.4f}, temperature {fitted.temperatures['choice']:.4f}")
     update = {
-        "temperatures": branches.temperatures | fitted.temperatures,
+        "temperatures": {**branches.temperatures, **fitted.temperatures},
         "blank": blank,
         "scores": branches.scores | {"choice": after | {"ece-before": before["ece"]}},
     }
