@@ -1,17 +1,16 @@
 """Trains each task of the pack alone, on as many of its rows as the joint training drew, and notes the dev scores.
 
     python packs/base/alone.py [--out packs/base/runs/alone] [--tasks intent,topic] [--threads 2]
-    python packs/base/alone.py --tasks entities-social-zh --passes 12 --batch-rows 24
+    python packs/base/alone.py --tasks entities-social-zh --passes 12
     python packs/base/alone.py --joint runs/base/pack --write
 
-Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn. Each finished task adds its
-score to alone.json beside this file, and with `--write` the pack's manifest and card show it beside the joint score.
-What it says of its train rows goes to `teachers` in the folder of `--out`, for the joint training's `teachers:`.
-A broken-off run goes on where it was.
+Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn; only batches and rates are
+smaller where else a task would take few steps (`umbel.detaching.settings_alone`). Each finished task adds its score to
+alone.json beside this file, and with `--write` the pack's manifest and card show it beside the joint score. What it
+says of its train rows goes to `teachers` in the folder of `--out`, for the joint training's `teachers:`. A broken-off
+run goes on where it was.
 
-In so few rows and in batches made for all tasks a small task alone takes too few steps to learn anything, and any
-sharing looks good beside it. `--passes` and `--batch-rows` train it as one would who had no other task; its score
-stands in alone.json under `longer`.
+`--passes` trains a task as long as one would who had no other task; its score stands in alone.json under `longer`.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ from umbel.card import card_of
 from umbel.catalogue import load_backbone
 from umbel.console import PlainReporter
 from umbel.data import Data, load
+from umbel.detaching import settings_alone
 from umbel.errors import UmbelError
 from umbel.pack import CARD, MANIFEST, read_pack
 from umbel.publish import publish
@@ -61,7 +61,7 @@ def only(spec: PackSpec, data: Data, task: str, times: float = 0) -> tuple[PackS
     drawn = rows_drawn(spec, data)
     passes = {source: times or drawn[source] / len(data.train[source]) for source in train}
     total = sum(passes[source] * len(rows) for source, rows in train.items())
-    settings = spec.train.model_copy(
+    settings = settings_alone(spec.train, total).model_copy(
         update={
             "epochs": total / sum(map(len, train.values())),
             "mixing": spec.train.mixing.model_copy(update={"by": "size"}),  # times the passes of each file
@@ -94,7 +94,12 @@ def train_alone(
     trainer.teach(folder / "teachers")
     scores = publish(trainer, folder / task / "pack").manifest.tasks[task].scores  # calibrated, as the joint ones are
     progress = trainer.progress
-    return {"score": round(scores["score"], 2), "rows": progress.rows, "seconds": round(progress.seconds)}
+    return {
+        "score": round(scores["score"], 2),
+        "rows": progress.rows,
+        "batch_rows": alone.train.batch_rows,
+        "seconds": round(progress.seconds),
+    }
 
 
 def write_scores(pack: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
@@ -119,7 +124,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=HERE / "runs/alone", help="where checkpoints are kept")
     parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
     parser.add_argument("--passes", type=float, default=0, help="over the rows of each task, not as many as jointly")
-    parser.add_argument("--batch-rows", type=int, default=0, help="of a step; with --passes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--write", action="store_true", help="put the scores into the joint pack, and train nothing")
     options = parser.parse_args(arguments)
@@ -140,8 +144,6 @@ def main(arguments: list[str] | None = None) -> None:
         if LONGER in scores.get(name, {}) if longer else name in scores:
             continue
         folder = options.out / LONGER if longer else options.out
-        if longer and options.batch_rows:
-            spec = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_rows": options.batch_rows})})
         found: dict[str, Any] = train_alone(spec, data, name, folder, Console(), options.passes)
         scores = _scores()  # another process may have added its own
         scores[name] = scores.get(name, {}) | ({LONGER: found} if longer else found)

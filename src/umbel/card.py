@@ -20,8 +20,9 @@ SCORE_COLUMNS = (
     "ECE after",
 )
 ALONE = """\
-`alone` is the dev score of the same backbone trained on that task only, on as many of its rows; empty where it was not
-measured. ECE is the expected calibration error before and after the fitting of temperatures.
+`alone` is the dev score of the same backbone trained on that task only, on as many of its rows (in smaller batches
+where else there were few steps); empty where it was not measured. ECE is the expected calibration error before and
+after the fitting of temperatures.
 """
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from umbel.records import Example, Prediction
-    from umbel.spec import PackSpec
+    from umbel.spec import PackSpec, TrainSpec
     from umbel.train import Reporter
     from umbel.weights import Backbone
 
@@ -41,6 +41,7 @@ HEAD_SHARE = 0.2  # of the declared rate, for the head is trained already
 ADAPTER_RATE = 10.0  # times the declared rate: low-rank factors take larger steps (packs/base/sharing.py)
 RANK = 16
 ENCODINGS = "encodings.safetensors"
+STEPS, FEWEST_ROWS = 1000, 16  # a task alone takes at least so many steps, unless batches would have fewer rows
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def alone(
 ) -> tuple[PackSpec, Data]:
     """Return the declaration and data of one task of the pack, for `epochs` passes over its rows.
 
-    `head_share` is that of the declared rate which the head takes: 1 for a head that has not been trained.
+    Batches and rates are those of `settings_alone`. `head_share` is that of the declared rate which the head takes: 1
+    for a head that has not been trained.
 
     Raises:
         InputError: the declaration has no rows of it.
@@ -186,20 +188,39 @@ def alone(
     train, dev = ({s: rows for s, rows in files.items() if rows} for files in (train, dev))
     if not train or not dev:
         raise InputError(f"{spec.name}: holds no train or no dev rows of {task}", "name the pack's declaration")
+    basis = settings_alone(spec.train, epochs * sum(map(len, train.values())))
     settings = {
         "epochs": epochs,
         "evaluate_every": epochs,
         "patience": 0,
         "sharing": "full",
         "combining": "sum",
-        "head_learning_rate": head_share * spec.train.head_learning_rate,
+        "head_learning_rate": head_share * basis.head_learning_rate,
         "teachers": "",
         "questions": "",
         "keep_vectors": 0.0,
     }
     kept = tuple(each for each in spec.tasks if each.name == task)
-    declared = spec.model_copy(update={"tasks": kept, "train": spec.train.model_copy(update=settings)})
+    declared = spec.model_copy(update={"tasks": kept, "train": basis.model_copy(update=settings)})
     return declared, Data({task: data.tasks[task]}, train, dev, {source: data.shares[source] for source in train})
+
+
+def settings_alone(declared: TrainSpec, rows: float) -> TrainSpec:
+    """Return the settings that one task takes of those declared for all together, for so many rows to train on.
+
+    Jointly a task is in nearly every step with a few of its rows. In batches made for all tasks a small one alone would
+    take too few steps to learn anything, and any sharing would look good beside it. So batches get smaller where else
+    there were fewer than STEPS, and the rates with the root of their size.
+    """
+    batch = min(declared.batch_rows, max(FEWEST_ROWS, int(rows / STEPS)))
+    slower = (batch / declared.batch_rows) ** 0.5
+    return declared.model_copy(
+        update={
+            "batch_rows": batch,
+            "learning_rate": slower * declared.learning_rate,
+            "head_learning_rate": slower * declared.head_learning_rate,
+        }
+    )
 
 
 def _rows(examples: Iterable[Example], task: str) -> list[Example]:
