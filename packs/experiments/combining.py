@@ -90,6 +90,7 @@ def summary(runs: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], study: 
         mean = {task: float(np.mean([each[task] for each in by_seed])) for task in by_seed[0]}
         worst = min(mean, key=mean.__getitem__)
         found[way] = {
+            "seeds": len(have),
             "mean_change": over_seeds(means),
             "over_sum": over_seeds(over_sum) if over_sum else None,
             "worst_change": {"task": worst, "change": mean[worst]},
@@ -169,7 +170,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pack": spec.name,
         "mode": study.mode,
         "budget": {"rows": budget.rows, "drawn": budget.drawn, "step_rows": budget.step_rows},
-        "seeds": options.seeds,
         "threads": torch.get_num_threads(),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "ways": found,

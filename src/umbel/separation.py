@@ -179,7 +179,8 @@ class Separation:
         kept = self.parts.state.trials.setdefault(task, {})
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
-            forked = self.parts.trained(self.joint, task, way, way.name, self.settings.epochs)
+            passes = max(self.settings.epochs, self.parts.passes[task])
+            forked = self.parts.trained(self.joint, task, way, way.name, passes)
             before = self._as_it_was(task)
             gain = gain_interval(self.tasks[task], before.golds, before.predictions, forked.predictions)
             size = sum(value.nbytes for value in forked.fork.values())

@@ -133,7 +133,7 @@ class SeparationSpec(_Settings):
     sharing: Literal["all", "none", "auto"] = "all"
     megabytes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 32.0  # of all own parts together
     latency: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0  # encodings of a text when all tasks are asked
-    epochs: Positive = 2.0  # passes over a task's rows when a part of its own is tried
+    epochs: Positive = 2.0  # least passes over a task's rows when a part of its own is tried; jointly it may take more
     rank: Count = 16  # of an own adapter
 
 
