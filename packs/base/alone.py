@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rescore import write
 from rich.console import Console
 
 from umbel.balance import shares_of
-from umbel.card import card_of
 from umbel.catalogue import load_backbone
 from umbel.console import PlainReporter
 from umbel.data import Data, load
 from umbel.detaching import settings_alone
 from umbel.errors import UmbelError
-from umbel.pack import CARD, MANIFEST, read_pack
+from umbel.pack import read_pack
 from umbel.publish import publish
 from umbel.records import Example
 from umbel.spec import PackSpec, load_spec
@@ -108,9 +108,7 @@ def write_scores(pack: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
     tasks = dict(found.manifest.tasks)
     for name, alone in scores.items():
         tasks[name] = tasks[name].model_copy(update={"scores": tasks[name].scores | {"alone": alone["score"]}})
-    manifest = found.manifest.model_copy(update={"tasks": tasks})
-    (pack / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    (pack / CARD).write_text(card_of(manifest), encoding="utf-8")
+    write(pack, found.manifest.model_copy(update={"tasks": tasks}))
 
 
 def _scores() -> dict[str, dict[str, Any]]:

@@ -17,18 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rescore import write
 
 import umbel
 from umbel import answered
 from umbel.answered import Answered
-from umbel.cache import atomic_write
-from umbel.card import card_of
 from umbel.data import Data, load
 from umbel.decide import BLANK_SHARE, UNCALIBRATED
 from umbel.errors import InputError, UmbelError
 from umbel.evaluate import spread
 from umbel.manifest import Manifest
-from umbel.pack import CARD, MANIFEST, WITH_BLANK, read_pack
+from umbel.pack import WITH_BLANK, read_pack
 from umbel.publish import DEV_ASKED
 from umbel.questions import Choice
 from umbel.reader import Reader
@@ -95,9 +94,7 @@ def main() -> None:
         manifest = manifest.model_copy(update={"version": options.version})
     if options.dry:
         return
-    for file, text in ((MANIFEST, manifest.model_dump_json(indent=1) + "\n"), (CARD, card_of(manifest))):
-        with atomic_write(options.pack / file) as draft:
-            draft.write_text(text, encoding="utf-8")
+    write(options.pack, manifest)
 
 
 if __name__ == "__main__":

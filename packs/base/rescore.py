@@ -16,12 +16,20 @@ import umbel
 from umbel.cache import atomic_write
 from umbel.card import card_of
 from umbel.errors import InputError, UmbelError, suggest
+from umbel.manifest import Manifest
 from umbel.pack import CARD, MANIFEST, read_pack
 from umbel.scoring import runtime_predictor, score
 from umbel.spec import load_spec
 
 HERE = Path(__file__).parent
 KEPT = ("rows", "metric", "score", "scores", "languages")
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Put a manifest and its card in the place of a pack's."""
+    for file, text in ((MANIFEST, manifest.model_dump_json(indent=1) + "\n"), (CARD, card_of(manifest))):
+        with atomic_write(folder / file) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -44,10 +52,7 @@ def main() -> None:
         entry = entries[name]
         print(f"{name:<24}{entry.scores['score']:>8.2f}{figures['score']:>8.2f}")
         entries[name] = entry.model_copy(update={"scores": entry.scores | {key: figures[key] for key in KEPT}})
-    manifest = pack.manifest.model_copy(update={"tasks": entries})
-    for file, text in ((MANIFEST, manifest.model_dump_json(indent=1) + "\n"), (CARD, card_of(manifest))):
-        with atomic_write(options.pack / file) as draft:
-            draft.write_text(text, encoding="utf-8")
+    write(options.pack, pack.manifest.model_copy(update={"tasks": entries}))
 
 
 if __name__ == "__main__":
