@@ -103,11 +103,13 @@ def train_alone(
 
 
 def write_scores(pack: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put the scores into the pack's manifest and card; no weights change."""
+    """Put the scores into the pack's manifest and card, and take out what they do not hold; no weights change."""
     found = read_pack(pack)
-    tasks = dict(found.manifest.tasks)
-    for name, alone in scores.items():
-        tasks[name] = tasks[name].model_copy(update={"scores": tasks[name].scores | {"alone": alone["score"]}})
+    tasks = {}
+    for name, entry in found.manifest.tasks.items():
+        others = {key: value for key, value in entry.scores.items() if key != "alone"}
+        alone = {"alone": scores[name]["score"]} if name in scores else {}
+        tasks[name] = entry.model_copy(update={"scores": others | alone})
     write(pack, found.manifest.model_copy(update={"tasks": tasks}))
 
 
