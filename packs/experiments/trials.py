@@ -7,9 +7,9 @@ The declarations stand in `trials` beside this file. DATA holds a folder for eac
 where `umbel train` finds them as well; of two spans that overlap (cluener2020 has one such pair) the longer is kept.
 
 Each pack is trained by the product's trainer and scored through the runtime on all dev rows. Finished trials stand in
-trials.json beside this file and are not trained again; a broken-off one goes on where it was. On two cores with nothing
-beside, TRIALS says how many minutes each takes, an hour in all. `--rows` tries the script on a few rows and keeps no
-figures.
+trials.json beside this file and are not trained again; a broken-off one goes on where it was. TRIALS says how many
+minutes each may take on two cores with nothing beside, two hours in all. `--rows` tries the script on a few rows and
+keeps no figures.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Trial:
 
 
 TRIALS = {
-    "cluener": Trial("cluener2020", 12, {"entities": "BiLSTM-CRF 70.0, BERT-base 78.8 (test)"}),
-    "conll2003": Trial("conll2003", 12, {"entities": "BERT-base 92 (test)"}),
-    "sst2": Trial("sst2", 10, {"sentiment": "CNN 87.0, BERT-base 93 (test)"}),
-    "trec": Trial("trec_questions", 7, {"type": "CNN 92.8, BERT 97 (test)"}),
-    "shopping": Trial("online_shopping_10_cats", 13, {}),
+    "cluener": Trial("cluener2020", 28, {"entities": "BiLSTM-CRF 70.0, BERT-base 78.8 (test)"}),
+    "conll2003": Trial("conll2003", 32, {"entities": "BERT-base 92 (test)"}),
+    "sst2": Trial("sst2", 20, {"sentiment": "CNN 87.0, BERT-base 93 (test)"}),
+    "trec": Trial("trec_questions", 20, {"type": "CNN 92.8, BERT 97 (test)"}),
+    "shopping": Trial("online_shopping_10_cats", 25, {}),
 }
 
 
