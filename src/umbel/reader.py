@@ -37,7 +37,7 @@ LENGTHS = (32, 64, 128, 256, 512)  # of rows: each is padded to the first that i
 ROW_TOKENS = 256  # a question with more options than fit is read in several rows, each with at least one of them
 PASS_TOKENS = 2048  # branch tokens read at once
 MOST_VECTORS = 100_000  # of options that are remembered
-MOST_NOTHINGS = 1000  # questions of which it is remembered what a text that says nothing gives
+MOST_NOTHINGS = 20_000  # options of which it is remembered what a text that says nothing gives
 SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many likely ones are read as branches
 
 
@@ -81,7 +81,7 @@ class Reader:
         self.brancher = Brancher(tokenizer)
         self.extraction = Extraction(reading, value_layers(engine.layers), self.keep_each) if reading else None
         self._vectors: dict[str, Floats] = {}
-        self._nothings: dict[Choice, Nothing] = {}
+        self._nothings: dict[tuple[str, ...], Nothing] = {}
         self._lock = threading.Lock()
 
     def keep(self, windows: Sequence[Window], length: int) -> list[Kept]:
@@ -169,20 +169,20 @@ class Reader:
 
     def _nothings_of(self, questions: Sequence[Question]) -> list[Nothing]:
         """Return what a text that says nothing gives each question; nothing to those whose answers do without it."""
-        choices = dict.fromkeys(each for each in questions if isinstance(each, Choice) and self.calibration.blank)
+        choices = {_words(each): each for each in questions if isinstance(each, Choice) and self.calibration.blank}
         with self._lock:
-            found = {each: self._nothings[each] for each in choices if each in self._nothings}
-        if unknown := [each for each in choices if each not in found]:
-            branches = [branch for each in unknown for branch in self.brancher.branches(each)]
+            found = {words: self._nothings[words] for words in choices if words in self._nothings}
+        if unknown := {words: each for words, each in choices.items() if words not in found}:
+            branches = [branch for each in unknown.values() for branch in self.brancher.branches(each)]
             (kept,) = self._blank.kept
-            for question, states in zip(unknown, self.states(kept, branches), strict=True):
+            for (words, question), states in zip(unknown.items(), self.states(kept, branches), strict=True):
                 logits = option_logits(self.weights, states.leaves, USUAL_COSINE)
-                found[question] = Nothing(self._cosines(self._blank, question), logits)
+                found[words] = Nothing(self._cosines(self._blank, question), logits)
             with self._lock:
-                if len(self._nothings) + len(unknown) > MOST_NOTHINGS:
+                if sum(map(len, [*self._nothings, *unknown])) > MOST_NOTHINGS:
                     self._nothings.clear()
                 self._nothings.update(found)
-        return [found[each] if each in found else _none_of(each) for each in questions]
+        return [found[words] if (words := _words(each)) in found else _none_of(each) for each in questions]
 
     @cached_property
     def _blank(self) -> Encoding:
@@ -251,6 +251,13 @@ class Reader:
         wide: Floats = (scale * cosines + read.min()).astype(np.float32)
         wide[chosen] = logits[0]
         return (wide,)
+
+
+def _words(question: Question) -> tuple[str, ...]:
+    """Return all words of a choice, its instruction first; none of other questions."""
+    if not isinstance(question, Choice):
+        return ()
+    return (question.instruction, *(option.words for option in question.options))
 
 
 def _none_of(question: Question) -> Nothing:

@@ -216,6 +216,13 @@ def test_what_a_text_that_says_nothing_gives_is_read_once_a_question(model, monk
     assert reads == [1, 1, 1, 1, 1]
 
 
+def test_options_may_be_given_as_a_list(model):
+    names = ("good", "bad Paris", "Paris")
+    asked = [Choice("to", kind(map(Option, names))) for kind in (tuple, list)]
+    first, second = model.ask("good bad", asked)
+    assert first == second == model.ask("good bad", asked[1:])[0]
+
+
 def test_a_long_text_is_asked_in_windows(model):
     text = "good bad to " * 60 + "Paris"
     encoding = model.keep(text)
