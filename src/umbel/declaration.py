@@ -41,6 +41,7 @@ def faults_of(value: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
     version = value.get("version")
     if isinstance(version, str) and not VERSION.fullmatch(version):
         yield ("version",), f"found {version!r}, expected three numbers like 1.0.0"
+    yield from _start(value.get("train"))
     tasks = value.get("tasks")
     if not isinstance(tasks, dict):
         return
@@ -66,6 +67,12 @@ def _as_declared(tasks: Mapping[str, Any]) -> dict[str, Task]:
             several = task.get("multi-label") is True
             found[name] = Task(name, str(kind), tuple(_texts(task.get("labels"))), several)
     return found
+
+
+def _start(train: object) -> Iterator[Fault]:
+    """Yield what keeps a training from beginning with a pack: of it, only all of the encoder can be stored again."""
+    if isinstance(train, dict) and train.get("start") and train.get("sharing", "full") != "full":
+        yield ("train", "start"), f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
 
 
 def _name(place: Place, name: object) -> Iterator[Fault]:

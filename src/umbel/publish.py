@@ -221,6 +221,7 @@ def _training(trainer: Trainer) -> dict[str, Any]:
     progress = trainer.progress
     return {
         "settings": trainer.settings.model_dump(mode="json", by_alias=True),
+        **({"began": trainer.began} if trainer.began else {}),
         "rows": progress.rows,
         "steps": progress.step,
         "seconds": round(progress.seconds),

@@ -96,6 +96,7 @@ class TrainSpec(_Settings):
     """Settings of a joint training. One epoch is as many rows as all train files hold together."""
 
     sharing: Literal["full", "adapter", "heads"] = "full"
+    start: str = ""  # pack whose weights the training begins with, in place of the backbone's
     rank: Count = 32
     epochs: Positive = 3.0
     batch_tokens: Count = 2048

@@ -106,6 +106,7 @@ class Trainer:
         self.quiz = Quiz(asker, backbone, self.vectors) if asker and self.vectors else None
         self.plan = self._plan()
         self.combiner = combiner_of(self.model, self.settings.combining, processes)
+        self.began: dict[str, str] = {}  # the pack it began with, if any
         self.progress = Progress("")
         self._saved = time.monotonic()
 

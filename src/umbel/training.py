@@ -20,12 +20,14 @@ from umbel.cuts import sentences
 from umbel.data import Data, load
 from umbel.errors import InputError, MissingExtraError
 from umbel.loading import backbone_of, fetched, ready_backbone
+from umbel.pack import read_pack
 from umbel.spec import load_spec
 from umbel.terminal import errors, output, spinner
 
 if TYPE_CHECKING:
     from umbel.processes import Processes
     from umbel.spec import PackSpec
+    from umbel.train import Trainer
     from umbel.tuning import Progress
     from umbel.writings import Writing
 
@@ -100,6 +102,8 @@ def _train(
         reporter = Curves(shown, writer) if writer else shown
         with spinner("cutting the rows into tokens"):
             trainer = Trainer(spec, data, backbone, folder, reporter, processes, asker_of(spec, data))
+        if spec.train.start:
+            _begin(trainer)
         for line in sentences(trainer.cuts, spec.train.max_tokens):
             console.print(line, style="yellow", soft_wrap=True)
         for line in untaught(spec):
@@ -113,6 +117,17 @@ def _train(
     adapters = train_writers(spec, folder, restart, _shown)
     with spinner("calibrating and writing the pack"):
         return put_in(publish(trainer, folder / name), adapters).folder
+
+
+def _begin(trainer: Trainer) -> None:
+    """Let the training begin where the pack that its declaration names ended, and say so."""
+    from umbel.continuing import begin_with, folder_of
+
+    pack = read_pack(folder_of(trainer.settings.start, trainer.spec.folder))
+    anew = begin_with(pack, trainer.model, trainer.backbone)
+    trainer.began = {"pack": pack.manifest.name, "version": pack.manifest.version}
+    heads = f"; heads begin anew for {', '.join(anew)}" if anew else ""
+    output().print(f"beginning with {pack.manifest.name} {pack.manifest.version}{heads}", soft_wrap=True)
 
 
 def _shown(name: str, writing: Writing) -> Progress:

@@ -20,7 +20,7 @@ HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "scipy", "sklearn", "na
 # The modules that need torch from their first line, and those that stand over them.
 TRAINING = {
     *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "reading_model"),
-    *("affinity", "aggregation", "combining", "detaching", "frozen", "interference", "optimizing", "targets"),
+    *("affinity", "aggregation", "combining", "continuing", "detaching", "frozen", "interference", "optimizing", "targets"),
     *("reading_train", "train", "training", "vectors"),
     *("tuning", "writer_training"),
 }

@@ -58,6 +58,7 @@ class TestSound:
     def test_training_defaults_are_as_documented(self) -> None:
         assert TrainSpec().model_dump() == {
             "sharing": "full",
+            "start": "",
             "rank": 32,
             "epochs": 3.0,
             "batch_tokens": 2048,

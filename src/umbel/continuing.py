@@ -1,0 +1,70 @@
+"""Lets a training begin with a pack's weights in place of the backbone's (`start:` of a declaration). Needs torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from umbel import adapters
+from umbel.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from umbel.model import MultiTaskModel
+    from umbel.pack import Pack
+    from umbel.records import Task
+    from umbel.weights import Backbone
+
+
+def folder_of(name: str, folder: Path) -> Path | str:
+    """Return the pack that a declaration in `folder` names: one beside it, else a path or a shipped pack's name."""
+    beside = folder / name
+    return beside if beside.is_dir() else name
+
+
+@torch.no_grad()
+def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone) -> list[str]:
+    """Give the encoder, the readouts and the heads of tasks that are the same the pack's weights, in place.
+
+    Returns the names of tasks whose heads begin anew: the pack has none, or one for other labels.
+
+    Raises:
+        InputError: the pack is of another backbone.
+        PackError: a file of it is missing or damaged.
+    """
+    if pack.manifest.backbone.sha256 != backbone.sha256:
+        found = pack.manifest.backbone.name
+        raise InputError(
+            f"{pack.folder}: begins from the backbone {found}, this training from {backbone.name}",
+            f"declare `backbone: {found}`, or leave out `start`",
+        )
+    adapter = pack.adapter()
+    merged = adapters.merge(backbone.tensors, adapter)
+    changed = {key.rpartition(".")[0] for key in adapter}
+    _copy({n: p for n, p in model.encoder.named_parameters() if n in changed}, merged)
+    known = pack.branches()
+    _copy({name: value for name, value in model.readouts.items() if name in known}, known)
+    anew = []
+    for name, head in model.heads.items():
+        if _same(model.tasks[name], pack.tasks.get(name)):
+            _copy(dict(head.named_parameters()), pack.head(name))
+        else:
+            anew.append(name)
+    return anew
+
+
+def _copy(parameters: Mapping[str, nn.Parameter], values: Mapping[str, NDArray[Any]]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(torch.tensor(values[name]))
+
+
+def _same(task: Task, before: Task | None) -> bool:
+    if before is None:
+        return False
+    return (task.kind, task.labels, task.multi_label) == (before.kind, before.labels, before.multi_label)

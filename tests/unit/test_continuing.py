@@ -1,0 +1,117 @@
+"""`start:` of a declaration: a training begins where a pack ended, keeps what is the same, and refuses what is not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from tiny_pack import write_tiny_backbone
+from typer.testing import CliRunner
+
+from umbel.adapters import merge
+from umbel.catalogue import load_backbone
+from umbel.cli import app
+from umbel.continuing import begin_with
+from umbel.model import MultiTaskModel
+from umbel.pack import read_pack
+from umbel.spec import load_spec
+from umbel.train import _encoder
+
+FIRST = """
+pack: tiny
+backbone: tiny
+tasks:
+  mood: {kind: text-classification, metric: accuracy, data: [{train: train.jsonl, dev: dev.jsonl, column: mood}]}
+train: {epochs: 8, batch-rows: 8, learning-rate: 3.0e-3, head-learning-rate: 1.0e-2, precision: float32}
+"""
+SECOND = """
+  size: {kind: text-classification, metric: accuracy, data: [{train: train.jsonl, dev: dev.jsonl, column: size}]}
+train: {start: START, epochs: 0.05, learning-rate: 1.0e-9, head-learning-rate: 1.0e-9, precision: float32}
+"""
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
+    write_tiny_backbone(tmp_path / "tiny")
+    rows = [
+        {"text": f"{mood} to Paris{' to bad' * size}", "mood": mood, "size": ("short", "long")[size]}
+        for mood in ("good", "bad")
+        for size in (0, 1)
+    ]
+    for split, times in (("train", 20), ("dev", 2)):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * times))
+    (tmp_path / "first.yaml").write_text(FIRST)
+    assert invoke("train", "first.yaml", "--out", "run").exit_code == 0
+    return tmp_path
+
+
+def second(start):
+    return FIRST[: FIRST.index("train: {")] + SECOND.lstrip("\n").replace("START", start)
+
+
+def test_it_begins_where_the_pack_ended_and_says_what_is_new(home):
+    (home / "second.yaml").write_text(second("run/pack"))
+    done = invoke("train", "second.yaml", "--out", "on")
+    assert done.exit_code == 0, done.output
+    assert "beginning with tiny 0.1.0; heads begin anew for size" in done.output
+    before, after = read_pack("run/pack"), read_pack("on/pack")
+    np.testing.assert_allclose(after.head("mood")["weight"], before.head("mood")["weight"], atol=1e-6)
+    tensors = load_backbone("tiny").tensors
+    stored = [merge(tensors, pack.adapter()) for pack in (before, after)]
+    for name in tensors:
+        np.testing.assert_allclose(stored[1][name], stored[0][name], atol=2e-4, err_msg=name)
+    assert any(np.abs(stored[0][name] - tensors[name]).max() > 1e-2 for name in tensors)  # there was something to keep
+    assert after.manifest.tasks["mood"].scores["score"] == before.manifest.tasks["mood"].scores["score"] == 100.0
+    assert after.manifest.training["began"] == {"pack": "tiny", "version": "0.1.0"}
+
+
+def test_broken_off_it_goes_on_from_its_own_state(home):
+    (home / "second.yaml").write_text(second("run/pack").replace("1.0e-9", "1.0e-3"))
+    assert invoke("train", "second.yaml", "--out", "on").exit_code == 0
+    once = read_pack("on/pack").head("mood")["weight"]
+    assert invoke("train", "second.yaml", "--out", "on").exit_code == 0  # done already: the state is the end's
+    np.testing.assert_array_equal(read_pack("on/pack").head("mood")["weight"], once)
+
+
+def test_other_labels_begin_anew(home):
+    backbone, pack = load_backbone("tiny"), read_pack("run/pack")
+    task = pack.tasks["mood"]
+    encoder = _encoder(backbone, load_spec(home / "first.yaml").train)
+    for changed, anew in ((task, []), (replace(task, labels=("bad", "good", "so")), ["mood"])):
+        assert begin_with(pack, MultiTaskModel(encoder, {"mood": changed}, 0), backbone) == anew
+
+
+def test_another_backbone_is_refused(home):
+    (home / "other").mkdir()
+    for file in (home / "tiny").iterdir():
+        (home / "other" / file.name).write_bytes(file.read_bytes())
+    weights = next((home / "other").glob("*.safetensors"))
+    tensors = load_file(weights)
+    save_file({name: value * 2 for name, value in tensors.items()}, weights)
+    (home / "second.yaml").write_text(second("run/pack").replace("backbone: tiny", "backbone: other"))
+    done = invoke("train", "second.yaml", "--out", "on")
+    assert done.exit_code == 1
+    assert "begins from the backbone tiny, this training from other" in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("START", "nowhere"), "'nowhere' is no shipped pack and no folder"),
+        (("START", "run/pack, sharing: adapter"), "train.start: goes with `sharing: full` alone, found 'adapter'"),
+    ],
+)
+def test_faults_are_told(home, change, told):
+    (home / "second.yaml").write_text(second("START").replace(*change))
+    done = invoke("train", "second.yaml", "--out", "on")
+    assert done.exit_code == 1
+    assert told in " ".join(done.output.split())
