@@ -20,8 +20,8 @@ HEAVY = {"torch", "transformers", "onnx", "onnxruntime", "scipy", "sklearn", "na
 # The modules that need torch from their first line, and those that stand over them.
 TRAINING = {
     *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "reading_model"),
-    *("affinity", "aggregation", "combining", "continuing", "detaching", "frozen", "interference", "optimizing", "targets"),
-    *("reading_train", "train", "training", "vectors"),
+    *("affinity", "aggregation", "combining", "continuing", "detaching", "frozen", "interference", "optimizing"),
+    *("reading_train", "targets", "train", "training", "vectors"),
     *("tuning", "writer_training"),
 }
 
