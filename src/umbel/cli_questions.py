@@ -169,6 +169,10 @@ def teach_reading(
     epochs: Annotated[
         float | None, typer.Option(help="How often each passage is read.", show_default="8", min=0.01)
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="PACK", help="Begin with that pack's reading head, at half the rate.", show_default=False),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
 ) -> None:
     """Teach a pack to answer questions from passages in their own words.
@@ -179,7 +183,7 @@ def teach_reading(
     from umbel import reading_training
     from umbel.terminal import output
 
-    folder = reading_training.teach_reading(pack, declaration, out, epochs, restart)
+    folder = reading_training.teach_reading(pack, declaration, out, epochs, restart, start)
     output().print(
         f'the pack is in {folder}; try it: umbel answer -d FILE "a question" --pack {folder}', soft_wrap=True
     )

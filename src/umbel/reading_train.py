@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,9 +131,18 @@ def _passage(model: Model, window: Window, asked: Sequence[tuple[Extract, tuple[
 
 
 class ReadingTrainer:
-    """Trains a head on passages; goes on from the checkpoint in `folder`, to the same weights as an unbroken run."""
+    """Trains a head on passages; goes on from the checkpoint in `folder`, to the same weights as an unbroken run.
 
-    def __init__(self, passages: Sequence[Passage], settings: ReadingSettings, folder: Path) -> None:
+    It begins with the weights of another head (`weights_of`), if given: one of another shape is refused.
+    """
+
+    def __init__(
+        self,
+        passages: Sequence[Passage],
+        settings: ReadingSettings,
+        folder: Path,
+        start: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         if not passages:
             raise InputError(
                 "no row brings a question whose answer stands in its text",
@@ -144,6 +153,8 @@ class ReadingTrainer:
         torch.manual_seed(settings.seed)
         hidden, features = first.states.shape[1], first.features.shape[1]
         self.model = ReadingModel(hidden, features, settings.width, settings.blocks, settings.dropout)
+        if start:
+            _take(self.model, start)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -229,6 +240,13 @@ class ReadingTrainer:
     def _declaration(self) -> str:
         counts = [(len(passage.covering), len(passage.questions)) for passage in self.passages]
         return hashlib.sha256(repr((asdict(self.settings), counts)).encode()).hexdigest()
+
+
+def _take(model: ReadingModel, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    own = model.state_dict()
+    if {name: tuple(value.shape) for name, value in own.items()} != {n: v.shape for n, v in weights.items()}:
+        raise InputError("the reading head to begin with has another shape", "leave out --start to begin anew")
+    model.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
 
 
 def _padded(parts: Sequence[NDArray[Any]]) -> tuple[Tensor, Tensor]:

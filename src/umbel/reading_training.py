@@ -11,22 +11,28 @@ from umbel.cache import sole
 from umbel.data import load
 from umbel.errors import InputError
 from umbel.loading import ready_model
+from umbel.pack import Pack, read_pack
 from umbel.spec import load_spec
 from umbel.tables import counted
 from umbel.terminal import count_bar, output, row_bar, spinner
 from umbel.training import PACK, RUNS, forget, need_torch
 
 
-def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: float | None, restart: bool) -> Path:
+START_SHARE = 0.5  # of the usual rate, for a head that has learnt already
+
+
+def teach_reading(
+    name: str, declaration: Path, folder: Path | None, epochs: float | None, restart: bool, start: str | None = None
+) -> Path:
     """Train the reading head of the pack called `name` on a declaration's questions; return the new pack's folder.
 
-    It goes on from what is saved in `folder`.
+    It goes on from what is saved in `folder`, and begins with the head of the pack `start`, if given.
 
     Raises:
         MissingExtraError: torch is not installed.
         SpecError, DataError: the declaration or its data has faults.
-        PackError: the pack was not trained for questions.
-        InputError: no row brings a question to answer, or `folder` holds the state of another training.
+        PackError: the pack was not trained for questions, or `start` is none.
+        InputError: `start` has no head, or one of another shape, no row brings a question to answer, or `folder` holds the state of another training.
     """
     spec = load_spec(declaration)
     need_torch()
@@ -36,8 +42,10 @@ def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: flo
 
     model = ready_model(name)
     _ = model.reader  # a pack without branches is told at once
+    began = _start(start) if start else None
     folder = folder or RUNS / f"{model.pack.manifest.name}-reading"
-    settings = ReadingSettings(epochs=epochs or ReadingSettings.epochs)
+    rate = ReadingSettings.learning_rate * (START_SHARE if began else 1)
+    settings = ReadingSettings(epochs=epochs or ReadingSettings.epochs, learning_rate=rate)
     with spinner(f"reading the data of {spec.name}"):
         data = load(spec)
     asked = {task.name for task in data.tasks.values() if task.kind == "asked"}
@@ -53,13 +61,15 @@ def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: flo
     with sole(folder), count_bar("learning to read", "steps") as advance:
         if restart:
             forget(folder / checkpoint.FILE)
-        trainer = ReadingTrainer(passages, settings, folder)
+        trainer = ReadingTrainer(passages, settings, folder, began.reading() if began else None)
 
         def report(progress: Progress, steps: int) -> None:
             advance(progress.step, steps)
 
         weights = weights_of(trainer.run(report))
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
+    if began:
+        training["began"] = {"pack": began.manifest.name, "version": began.manifest.version}
     with spinner("calibrating on dev and writing the pack"):
         version = spec.version if spec.name == model.pack.manifest.name else ""
         pack = add_reading(model, folder / PACK, weights, data, training, version)
@@ -67,3 +77,10 @@ def teach_reading(name: str, declaration: Path, folder: Path | None, epochs: flo
     if "score" in scores:
         output().print(f"dev: {scores['score']:.1f} % of {scores['asked']} questions exactly right", soft_wrap=True)
     return pack.folder
+
+
+def _start(name: str) -> Pack:
+    pack = read_pack(name)
+    if not pack.manifest.reading:
+        raise InputError(f"{pack.folder}: has no reading head", "name a pack that `umbel teach-reading` made")
+    return pack

@@ -1,6 +1,7 @@
 """Teaching a pack to read: a head is learned on sealed encodings, resumes to the same bits, and moves nothing else."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import umbel
 from umbel.cli import app
 from umbel.data import load
 from umbel.decide import LONGEST
-from umbel.errors import PackError
+from umbel.errors import InputError, PackError
 from umbel.pack import READING, read_pack
 from umbel.questions import Extract, Predicate
 from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, passages_of, weights_of
@@ -167,6 +168,28 @@ def test_the_command_trains_goes_on_and_says_what_it_did(folder, monkeypatch):
     assert again.exit_code == 1
     assert "belongs to another declaration" in " ".join(again.output.split())
     assert CliRunner().invoke(app, [*words[:-1], "0.4", "--restart"]).exit_code == 0
+
+
+def test_it_begins_with_the_head_of_another_pack(model, data, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = passages(model, data)
+    learnt = weights_of(ReadingTrainer(found, SETTINGS, folder / "run").run())
+    slow = replace(SETTINGS, epochs=0.01, learning_rate=1e-9)
+    for start, told in ((None, False), (learnt, True)):
+        weights = weights_of(ReadingTrainer(found, slow, folder / f"start-{told}", start).run())
+        assert all(np.allclose(weights[name], learnt[name], atol=1e-6) for name in weights) == told
+    with pytest.raises(InputError, match="another shape"):
+        ReadingTrainer(found, replace(SETTINGS, width=32), folder / "wide", learnt)
+    words = ["teach-reading", "tiny", "pack.yaml", "--epochs", "0.2", "--start"]
+    none = CliRunner().invoke(app, [*words, "tiny"])
+    assert none.exit_code == 1
+    assert "has no reading head" in " ".join(none.output.split())
+    assert CliRunner().invoke(app, words[:-1]).exit_code == 0
+    again = CliRunner().invoke(app, [*words, "runs/tiny-reading/pack", "--out", "runs/on"])
+    assert again.exit_code == 0, again.output
+    training = read_pack("runs/on/pack").manifest.reading.training
+    assert training["began"] == {"pack": "tiny", "version": read_pack("tiny").manifest.version}
+    assert training["settings"]["learning_rate"] == ReadingSettings.learning_rate / 2
 
 
 def test_rows_without_questions_are_told(folder, monkeypatch):
