@@ -17,7 +17,6 @@ from umbel.tables import counted
 from umbel.terminal import count_bar, output, row_bar, spinner
 from umbel.training import PACK, RUNS, forget, need_torch
 
-
 START_SHARE = 0.5  # of the usual rate, for a head that has learnt already
 
 
