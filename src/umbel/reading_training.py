@@ -31,7 +31,8 @@ def teach_reading(
         MissingExtraError: torch is not installed.
         SpecError, DataError: the declaration or its data has faults.
         PackError: the pack was not trained for questions, or `start` is none.
-        InputError: `start` has no head, or one of another shape, no row brings a question to answer, or `folder` holds the state of another training.
+        InputError: no row brings a question to answer, `start` has no head or one of another shape, or `folder` holds
+            the state of another training.
     """
     spec = load_spec(declaration)
     need_torch()
