@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tighten import tight
+
 Row = dict[str, Any]
 
 LONGEST = 440  # characters of a passage: what a training row's tokens hold
@@ -41,6 +43,21 @@ def passages(rows: Iterable[Row]) -> list[Row]:
                 kept.append({"question": _one(missing, text[start:end])["question"], "answers": []})
             if kept:
                 found.append({"text": text[start:end], "asked": kept})
+    return found
+
+
+def tightened(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows with answers that were marked loosely cut down; those of which nothing short is left are not."""
+    found = []
+    for row in rows:
+        places = [(answer, tight(row["question"], answer["text"])) for answer in row["answers"]]
+        left = [
+            {"start": answer["start"] + place[0], "text": answer["text"][slice(*place)]}
+            for answer, place in places
+            if place
+        ]
+        if left or not places:
+            found.append({**row, "answers": left})
     return found
 
 
