@@ -24,6 +24,9 @@ ALONE = """\
 where else there were few steps); empty where it was not measured. ECE is the expected calibration error before and
 after the fitting of temperatures.
 """
+WENT_ON = """\
+The joint training went on from {pack} {version}, so that jointly a task has seen more rows than alone.
+"""
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
 share of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
@@ -61,7 +64,7 @@ def card_of(manifest: Manifest) -> str:
         f"Backbone: {manifest.backbone.name} (SHA-256 `{manifest.backbone.sha256}`).",
         "## Tasks and dev scores",
         _table(SCORE_COLUMNS, _scores(manifest)),
-        ALONE,
+        ALONE + _went_on(manifest),
         "## By language",
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
         *_separation(manifest.training.get("separation")),
@@ -74,6 +77,11 @@ def card_of(manifest: Manifest) -> str:
         LIMITS,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _went_on(manifest: Manifest) -> str:
+    began = manifest.training.get("began")
+    return WENT_ON.format(**began) if began else ""
 
 
 def _separation(notes: Mapping[str, Any] | None) -> list[str]:
