@@ -168,7 +168,7 @@ def test_fifty_turns_cost_the_same_and_stay_within_bounds(flows: dict[str, Flow]
         ("You are a stupid idiot and nobody likes you", "remove", "insult"),
         ("你这个傻逼，滚出去", "remove", "insult"),
         ("Buy cheap followers now, click www.cheap-likes.example", "remove", "advertising"),
-        ("加微信领红包，日赚三千，名额有限", "review", "advertising"),
+        ("加微信领红包，日赚三千，名额有限", "remove", "advertising"),
         ("今晚放学别走，我打死你", "review", "threat"),
         ("这本书写得真好，推荐", "allow", ""),
     ],
