@@ -8,6 +8,7 @@ import torch
 
 from umbel import adapters
 from umbel.errors import InputError
+from umbel.pack import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def folder_of(name: str, folder: Path) -> Path | str:
     """Return the pack that a declaration in `folder` names: one beside it, else a path or a shipped pack's name."""
     beside = folder / name
-    return beside if beside.is_dir() else name
+    return beside if (beside / MANIFEST).is_file() else name
 
 
 @torch.no_grad()

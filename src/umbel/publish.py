@@ -220,7 +220,7 @@ def _note(trainer: Trainer, task: str, data: DataSpec) -> DataNote:
 def _training(trainer: Trainer) -> dict[str, Any]:
     progress = trainer.progress
     return {
-        "settings": trainer.settings.model_dump(mode="json", by_alias=True),
+        "settings": trainer.settings.model_dump(mode="json", by_alias=True, exclude={"start"}),  # may be a path
         **({"began": trainer.began} if trainer.began else {}),
         "rows": progress.rows,
         "steps": progress.step,

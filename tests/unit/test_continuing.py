@@ -72,9 +72,10 @@ def test_it_begins_where_the_pack_ended_and_says_what_is_new(home):
     assert any(np.abs(stored[0][name] - tensors[name]).max() > 1e-2 for name in tensors)  # there was something to keep
     assert after.manifest.tasks["mood"].scores["score"] == before.manifest.tasks["mood"].scores["score"] == 100.0
     assert after.manifest.training["began"] == {"pack": "tiny", "version": "0.1.0"}
+    assert "run/pack" not in after.manifest.model_dump_json()
 
 
-def test_broken_off_it_goes_on_from_its_own_state(home):
+def test_started_again_it_goes_on_from_its_own_state(home):
     (home / "second.yaml").write_text(second("run/pack").replace("1.0e-9", "1.0e-3"))
     assert invoke("train", "second.yaml", "--out", "on").exit_code == 0
     once = read_pack("on/pack").head("mood")["weight"]
