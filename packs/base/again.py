@@ -11,6 +11,7 @@ much again for those that had lost most by sharing (docs/log.md).
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def again(declaration: str, pack: str) -> str:
     """
     changes = [(rf"^  {task}:\n    kind: .*\n", rf"\g<0>    weight: {weight}\n") for task, weight in WEIGHTS.items()]
     changes += [(rf"^  {key}: .*\n", f"  {key}: {value}\n") for key, value in SETTINGS.items()]
-    changes += [(r"^  teachers: .*\n", ""), (r"^train:\n", f"train:\n  start: {pack}\n")]
+    changes += [(r"^  teachers: .*\n", ""), (r"^train:\n", f"train:\n  start: {json.dumps(pack)}\n")]
     for pattern, put in changes:
         declaration, count = re.subn(pattern, put, declaration, flags=re.MULTILINE)
         if count != 1:

@@ -153,8 +153,10 @@ class ReadingTrainer:
         torch.manual_seed(settings.seed)
         hidden, features = first.states.shape[1], first.features.shape[1]
         self.model = ReadingModel(hidden, features, settings.width, settings.blocks, settings.dropout)
+        self.began = ""  # names the head it begins with, if any
         if start:
             _take(self.model, start)
+            self.began = hashlib.sha256(b"".join(start[name].tobytes() for name in sorted(start))).hexdigest()
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -239,7 +241,8 @@ class ReadingTrainer:
 
     def _declaration(self) -> str:
         counts = [(len(passage.covering), len(passage.questions)) for passage in self.passages]
-        return hashlib.sha256(repr((asdict(self.settings), counts)).encode()).hexdigest()
+        named = (asdict(self.settings), counts, *([self.began] if self.began else []))
+        return hashlib.sha256(repr(named).encode()).hexdigest()
 
 
 def _take(model: ReadingModel, weights: Mapping[str, NDArray[np.float32]]) -> None:

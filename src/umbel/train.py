@@ -362,7 +362,8 @@ class Trainer:
 
     def _declaration(self) -> str:
         """Name what a checkpoint must agree with: the settings, the tasks and the amount of data."""
-        later = {"keep"} if self.settings.keep == "end" else set()  # a key that older states do not know
+        usual = {"keep": "end", "start": ""}  # keys that older states do not know
+        later = {key for key, value in usual.items() if getattr(self.settings, key) == value}
         settings = self.settings.model_dump_json(exclude=later)
         sizes = {source: len(items) for source, items in self.items.items()}
         tasks = [(task.name, task.kind, task.labels, self.weights[name]) for name, task in self.data.tasks.items()]

@@ -180,6 +180,9 @@ def test_it_begins_with_the_head_of_another_pack(model, data, folder, monkeypatc
         assert all(np.allclose(weights[name], learnt[name], atol=1e-6) for name in weights) == told
     with pytest.raises(InputError, match="another shape"):
         ReadingTrainer(found, replace(SETTINGS, width=32), folder / "wide", learnt)
+    other = {name: value + 1 for name, value in learnt.items()}
+    with pytest.raises(InputError, match="belongs to another declaration"):
+        ReadingTrainer(found, slow, folder / "start-True", other).run()
     words = ["teach-reading", "tiny", "pack.yaml", "--epochs", "0.2", "--start"]
     none = CliRunner().invoke(app, [*words, "tiny"])
     assert none.exit_code == 1

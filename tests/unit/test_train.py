@@ -1,5 +1,6 @@
 """Joint training on a small random encoder: it learns, trains just what a row labels, and resumes to the same bits."""
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -406,3 +407,14 @@ def test_losses_on_a_seed_are_these(backbone, tmp_path):
     again._loss = kept_again
     again.run()
     assert repeated == losses
+
+
+def test_keys_that_older_states_do_not_know_leave_their_name_as_it_was(backbone, tmp_path):
+    trainer = trainer_of(backbone, tmp_path)
+    settings = trainer.settings.model_dump_json(exclude={"keep", "start"})
+    sizes = {source: len(items) for source, items in trainer.items.items()}
+    tasks = [(task.name, task.kind, task.labels, trainer.weights[name]) for name, task in trainer.data.tasks.items()]
+    older = hashlib.sha256(repr((settings, sizes, tasks, backbone.sha256)).encode()).hexdigest()
+    assert trainer._declaration() == older
+    trainer.settings = trainer.settings.model_copy(update={"start": "base"})
+    assert trainer._declaration() != older
