@@ -156,6 +156,8 @@ def read_set(folder: Path, name: str) -> Source:
         read["train"] = reading.tightened(read["train"])
     if turn := TURNED.get(name):
         read = {split: turn(rows) for split, rows in read.items()}
+    if turn is reading.passages:
+        read["train"] = reading.with_made(read["train"])
     return Source(name, read)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from made import made
 from tighten import tight
 
 Row = dict[str, Any]
@@ -59,6 +60,11 @@ def tightened(rows: Iterable[Row]) -> list[Row]:
         if left or not places:
             found.append({**row, "answers": left})
     return found
+
+
+def with_made(rows: Iterable[Row]) -> list[Row]:
+    """Return passages with some questions more, made by rule of what they say."""
+    return [{**row, "asked": [*row["asked"], *made(row["text"])]} for row in rows]
 
 
 def _inside(row: Row, start: int, end: int) -> Row | None:

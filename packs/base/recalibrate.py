@@ -1,10 +1,10 @@
-"""Fits how sure a pack's choices are again, through the runtime, and writes it into its manifest and card.
+"""Fits how sure a pack's choices and levels are again, through the runtime, and writes it into its manifest and card.
 
     python packs/base/recalibrate.py src/umbel/packs/base [--blank 0.4] [--rows 250]
 
 `--blank` is the share that is taken off an option's logit of what it is on a text that says nothing
-(`umbel.decide.Calibration`). Asks the choices of base.yaml's templates on dev rows, as training does when it publishes
-a pack; their temperature and dev scores change, and the version, if `--version` names one. No weights change.
+(`umbel.decide.Calibration`). Asks the choices and levels of base.yaml on dev rows, as training does when it publishes a
+pack; their temperatures and dev scores change, and the version, if `--version` names one. No weights change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from umbel.evaluate import spread
 from umbel.manifest import Manifest
 from umbel.pack import WITH_BLANK, read_pack
 from umbel.publish import DEV_ASKED
-from umbel.questions import Choice
+from umbel.questions import Choice, Score
 from umbel.reader import Reader
 from umbel.runtime import Model
 from umbel.spec import PackSpec, load_spec
@@ -40,31 +40,33 @@ SEED = 1
 
 
 def asked(model: Model, reader: Reader, spec: PackSpec, data: Data, most: int) -> Iterator[Answered]:
-    """Ask the choices that the templates make of dev rows, each text as its first window."""
+    """Ask the choices and levels of dev rows, each text as its first window."""
     asker = asker_of(spec, data)
     assert asker
     rows = [row for file in data.dev.values() for row in spread(file, most)]
     for place, row in enumerate(rows):
         drawn = asker.ask(row, np.random.default_rng([SEED, place]), 1)
-        choices = [(question, gold) for question, gold in drawn if isinstance(question, Choice)]
-        if choices:
+        wanted = [(question, gold) for question, gold in drawn if isinstance(question, Choice | Score)]
+        if wanted:
             encoding = model.keep(row.text)
-            logits = reader.logits(encoding, [question for question, _ in choices], exact=True)
-            for (question, gold), found in zip(choices, logits, strict=True):
+            logits = reader.logits(encoding, [question for question, _ in wanted], exact=True)
+            for (question, gold), found in zip(wanted, logits, strict=True):
                 yield Answered(question, gold, row.text, [(encoding.windows[0].offsets, found[0])])
 
 
 def recalibrated(manifest: Manifest, found: list[Answered], blank: float) -> Manifest:
-    """Return the manifest with the choices' calibration and dev scores."""
+    """Return the manifest with the calibration and dev scores of what was asked."""
     branches = manifest.branches
     assert branches
     fitted = answered.fit(found)
-    before, after = (answered.scores(found, each)["choice"] for each in (UNCALIBRATED, fitted))
-    print(f"choices: {after}, before {before['ece']:.4f}, temperature {fitted.temperatures['choice']:.4f}")
+    before, after = (answered.scores(found, each) for each in (UNCALIBRATED, fitted))
+    scores = {kind: each | {"ece-before": before[kind]["ece"]} for kind, each in after.items()}
+    for kind, each in scores.items():
+        print(f"{kind}: {each}, temperature {fitted.temperatures[kind]:.4f}")
     update = {
         "temperatures": {**branches.temperatures, **fitted.temperatures},
         "blank": blank,
-        "scores": branches.scores | {"choice": after | {"ece-before": before["ece"]}},
+        "scores": branches.scores | scores,
     }
     number = max(manifest.format, WITH_BLANK) if blank else manifest.format
     return manifest.model_copy(update={"branches": branches.model_copy(update=update), "format": number})

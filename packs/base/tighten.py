@@ -11,9 +11,10 @@ import re
 
 PUNCTUATION = "，。；！？：、,.;!?: 　"
 JOINING = (  # words that only join an answer to its clause
-    "是因为|是由于|因为|由于|分别是|分别为|分别|包括了|包括|包含|也称|又称|亦称|称为|名为|又名|位于|就是|就|是|在|于|为(?!了)|则|即|也|字|号"
+    "是因为|是由于|因为|由于|分别是|分别为|分别|包括了|包括|包含|也称|又称|亦称|称为|名为|又名|号称|位于|就是|就|是|在|于|为(?!了)|则|即|也|字|号"
 )
 LEADING = re.compile(JOINING)
+NAMING, SHORT_NAME = "就于则即也字号", 4  # these begin names, too (于乐, 也门, 即墨), of so many letters at most
 YEAR = re.compile(r"(?:约|公元前?|西元前?|前)?\d{1,4}年代?")
 DATE = re.compile(
     r"(?:约|公元前?|西元前?|前)?\d{1,4}年(?:代|[初末底]|[中初末后]期|\d{1,2}月(?:\d{1,2}日|[初中下上]旬|[底末])?)?"
@@ -42,7 +43,8 @@ def tight(question: str, answer: str) -> tuple[int, int] | None:
             numbers = _found(re.compile(NUMBER + many[1][:size]), answer, start, end)
             if len(numbers) == 1:
                 return _stripped(answer, *numbers[0])
-    start, end = _without_lead(answer, start, end)
+    if answer[start] not in NAMING or end - start > SHORT_NAME or answer[start] in question:
+        start, end = _without_lead(answer, start, end)
     said = _said_already(question, answer, start, end)
     if said > start:
         start, end = _without_lead(answer, *_stripped(answer, said, end))

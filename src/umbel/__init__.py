@@ -65,8 +65,9 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     backbone = load_backbone(locate(named.name, named.sha256))
     compiled = compile_pack(found, backbone, precision)
     layers = {name: fork.layer for name, fork in found.forks.items()}
-    own = {name: OpenVinoEngine(graph, precision, threads) for name, graph in compiled.forks.items()}
-    forks = Forks(layers, own) if own else None
+    own = {found.forks[name].sha256: graph for name, graph in compiled.forks.items()}  # tasks may have one together
+    engines = {sha256: OpenVinoEngine(graph, precision, threads) for sha256, graph in own.items()}
+    forks = Forks(layers, {name: engines[fork.sha256] for name, fork in found.forks.items()}) if own else None
     if found.manifest.branches:
         lower = len(levels(layers.values()))
         branches = BranchEngine(compiled.graph, backbone.shape, precision, threads, lower, callers)

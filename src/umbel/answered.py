@@ -12,11 +12,21 @@ from numpy.typing import NDArray
 from umbel import decide, metrics
 from umbel.calibrate import binary_cross_entropy, fit_temperature
 from umbel.decide import UNCALIBRATED, Calibration, kind_name
-from umbel.questions import Choice, ExtractAnswer, Mentions, Predicate, PredicateAnswer, Question, Score
+from umbel.questions import (
+    Choice,
+    ExtractAnswer,
+    Mentions,
+    Predicate,
+    PredicateAnswer,
+    Question,
+    Score,
+    ScoreAnswer,
+)
 from umbel.records import LabelPrediction, SpansPrediction
 
 Floats = NDArray[np.float32]
 THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2).tolist()  # of mentions
+BREVITIES = np.linspace(0.0, 1.5, 7).round(2).tolist()  # of answers
 MIN_ASKED = 20  # fewer of a kind fit nothing
 
 
@@ -35,19 +45,23 @@ class Answered:
 
 
 def fit(asked: Iterable[Answered]) -> Calibration:
-    """Return temperatures by kind of question, and the threshold of mentions with the best F1."""
-    by_kind = _by_kind(asked)
+    """Return temperatures by kind of question, the threshold of mentions with the best F1, the brevity of answers."""
+    by_kind = {name: found for name, found in _by_kind(asked).items() if len(found) >= MIN_ASKED}
+    tried = [replace(UNCALIBRATED, brevity=brevity) for brevity in BREVITIES if brevity == 0 or "extract" in by_kind]
+    calibration = max(tried, key=lambda each: _score("extract", by_kind, each))
     temperatures = {
-        name: fit_temperature(_loss_of(found))
-        for name, found in by_kind.items()
-        if len(found) >= MIN_ASKED and name != "mentions"
+        name: fit_temperature(_loss_of(found, calibration)) for name, found in by_kind.items() if name != "mentions"
     }
-    calibration = Calibration(temperatures)
-    mentions = by_kind.get("mentions", [])
-    if len(mentions) < MIN_ASKED:
+    calibration = replace(calibration, temperatures=temperatures)
+    if "mentions" not in by_kind:
         return calibration
     tried = [replace(calibration, mention=threshold) for threshold in THRESHOLDS]
-    return max(tried, key=lambda each: scores(mentions, each)["mentions"]["score"])
+    return max(tried, key=lambda each: _score("mentions", by_kind, each))
+
+
+def _score(kind: str, by_kind: Mapping[str, list[Answered]], calibration: Calibration) -> float:
+    found = by_kind.get(kind, [])
+    return scores(found, calibration)[kind]["score"] if found else 0.0
 
 
 def scores(asked: Iterable[Answered], calibration: Calibration) -> dict[str, dict[str, float]]:
@@ -82,28 +96,27 @@ def _by_kind(asked: Iterable[Answered]) -> Mapping[str, list[Answered]]:
     return found
 
 
-def _loss_of(asked: Sequence[Answered]) -> Callable[[float], float]:
+def _loss_of(asked: Sequence[Answered], calibration: Calibration) -> Callable[[float], float]:
     """Return the mean negative log likelihood of the gold answers as a function of the temperature."""
 
     def loss(temperature: float) -> float:
-        return float(np.mean([_surprise(each, temperature) for each in asked]))
+        return float(np.mean([_surprise(each, temperature, calibration) for each in asked]))
 
     return loss
 
 
-def _surprise(asked: Answered, temperature: float) -> float:
+def _surprise(asked: Answered, temperature: float, calibration: Calibration) -> float:
     kind = kind_name(asked.question)
-    found = asked.answer(Calibration({kind: temperature}))
+    found = asked.answer(replace(calibration, temperatures={kind: temperature}))
     match asked.question, found:
         case Predicate(), PredicateAnswer(probability=probability):
             logit = np.log(np.clip(probability, 1e-9, 1)) - np.log(np.clip(1 - probability, 1e-9, 1))
             return binary_cross_entropy(np.array([logit]), np.array([float(asked.gold)]))
         case Choice(options=options), LabelPrediction(probabilities=probabilities):
             return float(-np.log(max(probabilities[options[asked.gold].name], 1e-9)))
-        case Score(levels=levels), _:
-            probabilities = found.probabilities  # type: ignore[union-attr]
-            shares = zip(levels, asked.gold, strict=True)
-            return float(-sum(share * np.log(max(probabilities[level.name], 1e-9)) for level, share in shares))
+        case Score(levels=levels), ScoreAnswer(probabilities=probabilities):
+            nearest = levels[int(np.argmax(asked.gold))].name  # what `is_right` asks for, not how near others are
+            return float(-np.log(max(probabilities[nearest], 1e-9)))
         case _, ExtractAnswer(probability=probability):
             right = decide.is_right(asked.question, asked.gold, found)
             return float(-np.log(max(probability if right else 1 - probability, 1e-9)))

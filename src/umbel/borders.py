@@ -9,6 +9,7 @@ import re
 import unicodedata
 
 LONGEST_WORD = 64  # characters; what runs on for longer is no word, and stays as it is
+AROUND = "，。、；：！？,;:"  # punctuation that stands between answers, never at their ends as a full stop of U.S. does
 
 # Scripts that put no space between words, and Hangul, whose words carry particles that belong to no name.
 _UNSPACED = re.compile(
@@ -26,6 +27,19 @@ def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     (4, 10)
     """
     return _outwards(text, start, -1), _outwards(text, end, 1)
+
+
+def bare(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the borders of `text[start:end]` without the spaces and commas at its ends; equal ones if that is all.
+
+    >>> bare("no, here。", 3, 9)
+    (4, 8)
+    """
+    while start < end and (text[end - 1] in AROUND or text[end - 1].isspace()):
+        end -= 1
+    while start < end and (text[start] in AROUND or text[start].isspace()):
+        start += 1
+    return start, end
 
 
 def inside_a_word(text: str, border: int) -> bool:

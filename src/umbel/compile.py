@@ -76,7 +76,9 @@ def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") 
             found = f"{name} forks at layer {fork.layer} of {backbone.shape.layers}"
             raise PackError(f"{pack.folder}: {found}", "the pack is damaged: detach the task again")
     compiled = cached_graph(pack) or _compiled(pack, backbone, precision)
-    return replace(compiled, forks={name: _fork(pack, name, backbone, precision) for name in pack.forks})
+    names = {fork.sha256: name for name, fork in pack.forks.items()}  # tasks may have one together
+    own = {sha256: _fork(pack, name, backbone, precision) for sha256, name in names.items()}
+    return replace(compiled, forks={name: own[fork.sha256] for name, fork in pack.forks.items()})
 
 
 def _compiled(pack: Pack, backbone: Backbone, precision: Precision) -> CompiledPack:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umbel.borders import inside_a_word, whole_words
+from umbel.borders import bare, inside_a_word, whole_words
 from umbel.calibrate import sigmoid, softmax
 from umbel.questions import (
     Choice,
@@ -56,12 +56,13 @@ class Calibration:
     """Temperatures by kind of question, and the probability from which a mention is given.
 
     `blank` is the share of what an option gets from a text that says nothing which is taken off its logit (contextual
-    calibration, Zhao et al. 2021).
+    calibration, Zhao et al. 2021). `brevity` is taken off an answer's logit for each natural logarithm of its tokens.
     """
 
     temperatures: Mapping[str, float] = field(default_factory=dict)
     mention: float = 0.5
     blank: float = 0.0
+    brevity: float = 0.0
 
 
 UNCALIBRATED = Calibration()
@@ -92,7 +93,7 @@ def answer(
             return judge(float(_mean(windows)[0]), temperature)
         case Extract():
             pointed = [Pointed(offsets, start, end) for offsets, (start, end) in windows]
-            return extract(text, pointed, temperature, question.must_answer)
+            return extract(text, pointed, temperature, question.must_answer, calibration.brevity)
         case Mentions():
             by_type = [
                 [Pointed(offsets, *(part[place] for part in logits)) for offsets, logits in windows]
@@ -132,15 +133,24 @@ def rate(question: Score, logits: Floats, temperature: float = 1.0) -> ScoreAnsw
 
 
 def extract(
-    text: str, windows: Sequence[Pointed], temperature: float = 1.0, must_answer: bool = False
+    text: str,
+    windows: Sequence[Pointed],
+    temperature: float = 1.0,
+    must_answer: bool = False,
+    brevity: float = 0.0,
 ) -> ExtractAnswer:
     """Return the likeliest answer over all windows, or that the text holds no answer, unless it must.
 
     A span's logit is its start's plus its end's, less those of its window's first token, which means "no answer"; one
-    that two windows see counts with the larger. An answer is whole words; where a text says it several times, its
-    probability is that of all these places, and the likeliest of them is given.
+    that two windows see counts with the larger. `brevity` moves probability from long spans to short ones, none from
+    or to "no answer". An answer is whole words without the
+    commas around them; where a text says it several times, its probability is that of all these places, and the
+    likeliest of them is given.
     """
-    values, places = _spans_of(windows, temperature)
+    values, places, tokens = _spans_of(windows, temperature)
+    if brevity and len(values):
+        shorter = (values - brevity / temperature * np.log(tokens)).astype(np.float32)
+        values = shorter + np.logaddexp.reduce(values) - np.logaddexp.reduce(shorter)
     probabilities = softmax(np.append(values, 0.0))  # the last is "no answer"
     none, found = float(probabilities[-1]), _said(text, places, probabilities[:-1])
     if found is None or (found.probability < none and not must_answer):
@@ -153,8 +163,10 @@ def _said(text: str, places: NDArray[np.int32], probabilities: Floats) -> Span |
     said: dict[str, dict[tuple[int, int], float]] = {}
     likely = np.flatnonzero(probabilities >= probabilities.max(initial=0) * LEAST)
     for span in likely[np.argsort(-probabilities[likely], kind="stable")[:LIKELIEST]].tolist():
-        start, end = whole_words(text, *places[span].tolist())
-        there = said.setdefault(text[start:end].strip(), {})
+        start, end = bare(text, *whole_words(text, *places[span].tolist()))
+        if start == end:
+            continue
+        there = said.setdefault(text[start:end], {})
         there[start, end] = there.get((start, end), 0.0) + float(probabilities[span])
     if not said:
         return None
@@ -163,9 +175,9 @@ def _said(text: str, places: NDArray[np.int32], probabilities: Floats) -> Span |
     return Span(start, end, "answer", text[start:end], min(sum(best.values()), 1.0))
 
 
-def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, NDArray[np.int32]]:
-    """Return the values `[spans]` and places in the text `[spans, 2]` of all spans but the hopeless ones."""
-    values, places = [], []
+def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, NDArray[np.int32], NDArray[np.int64]]:
+    """Return the values, places in the text `[spans, 2]` and numbers of tokens of all spans but the hopeless ones."""
+    values, places, tokens = [], [], []
     for window in windows:
         scores = span_scores(window.start, window.end) / temperature
         none = (window.start[0] + window.end[0]) / temperature
@@ -176,13 +188,14 @@ def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, N
         first, last = np.nonzero(scores > floor)
         values.append((scores[first, last] - none).astype(np.float32))
         places.append(np.stack([window.offsets[first, 0], window.offsets[last, 1]], axis=1))
+        tokens.append(last - first + 1)
     if len(windows) == 1:
-        return values[0], places[0]
+        return values[0], places[0], tokens[0]
     starts, ends = np.concatenate(places).T.astype(np.int64)
     _, firsts, owners = np.unique(starts << 32 | ends, return_index=True, return_inverse=True)
     best = np.full(len(firsts), -np.inf, np.float32)
     np.maximum.at(best, owners, np.concatenate(values))
-    return best, np.concatenate(places)[firsts]
+    return best, np.concatenate(places)[firsts], np.concatenate(tokens)[firsts]
 
 
 def span_scores(start: Floats, end: Floats) -> Floats:

@@ -1,7 +1,8 @@
 """Detached tasks: upper layers of their own, read from what the shared lower layers gave; knows nothing of packs.
 
-The lower layers run once, whoever forks where. A fork's engine is given the same hidden states in the same batches as
-the shared layers are, so that a detached task's answer has the same bits beside any others, and theirs beside it.
+The lower layers run once, whoever forks where; a fork that several tasks have together runs once for them. A fork's
+engine is given the same hidden states in the same batches as the shared layers are, so that a detached task's answer
+has the same bits beside any others, and theirs beside it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ class Forks:
 
         `lower` are what enters the layers named by `levels`, in that order.
         """
-        return {
-            task: self._engines[task].encode(lower[self._places[layer]], lengths)
-            for task, layer in self.layers.items()
-            if task in tasks
-        }
+        wanted = {task: self._engines[task] for task in self.layers if task in tasks}
+        places = {engine: self._places[self.layers[task]] for task, engine in wanted.items()}
+        states = {engine: engine.encode(lower[place], lengths) for engine, place in places.items()}
+        return {task: states[engine] for task, engine in wanted.items()}
 
 
 def levels(layers: Collection[int]) -> list[int]:

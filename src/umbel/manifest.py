@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -13,6 +13,12 @@ from umbel.writings import Writing
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+    newer: ClassVar[tuple[str, ...]] = ()  # fields left out where they are empty: older versions do not know them
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if value or name not in self.newer}
 
 
 class File(_Record):
@@ -38,28 +44,26 @@ class AdapterFile(File):
 class BranchesFile(File):
     """The readouts of questions, their calibration and dev scores by kind, and the scores on sets not trained on."""
 
+    newer = ("blank", "brevity")
     temperatures: dict[str, float] = Field(default_factory=dict)
     mention: float = 0.5
     blank: float = 0.0
+    brevity: float = 0.0
     scores: dict[str, Any] = Field(default_factory=dict)
     unseen: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def calibration(self) -> Calibration:
         """What answering needs of this entry."""
-        return Calibration(self.temperatures, self.mention, self.blank)
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `blank` where it is 0: a pack without it stays as older versions know it."""
-        fields: dict[str, Any] = serialize(self)
-        return {name: value for name, value in fields.items() if value or name != "blank"}
+        return Calibration(self.temperatures, self.mention, self.blank, self.brevity)
 
 
 class ReadingFile(File):
-    """The reading head, the temperature of its answers and its dev scores; what it was trained with."""
+    """The reading head, what its answers are calibrated by and its dev scores; what it was trained with."""
 
+    newer = ("brevity",)
     temperature: float = 1.0
+    brevity: float = 0.0
     scores: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
 
@@ -83,6 +87,7 @@ class DataNote(_Record):
 class TaskEntry(_Record):
     """A task as the manifest stores it; the fields of `records.Task` and what is known of its training."""
 
+    newer = ("fork", "writing")
     kind: str
     labels: tuple[str, ...] = ()
     multi_label: bool = False
@@ -107,12 +112,6 @@ class TaskEntry(_Record):
         """Return what predictions need of this entry."""
         fields = self.model_dump(exclude={"writing", "head", "fork", "scores", "data"})
         return Task(name=name, **fields)
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `fork` and `writing` where there are none: a pack without any stays as older versions know it."""
-        fields: dict[str, Any] = serialize(self)
-        return {name: value for name, value in fields.items() if value or name not in ("fork", "writing")}
 
 
 class Manifest(_Record):

@@ -45,8 +45,8 @@ from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 5  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING, WITH_NEWER, WITH_BLANK = 2, 3, 4, 5  # newer: forks, tasks that write, a flow
+FORMAT = 6  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_NEWER, WITH_BLANK, WITH_BREVITY = 2, 3, 4, 5, 6  # newer: forks, writing, a flow
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -357,7 +357,14 @@ def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
     asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
     newer = manifest.flow or any(entry.fork or entry.writing for entry in manifest.tasks.values())
     blank = manifest.branches and manifest.branches.blank
-    needs = {WITH_BRANCHES: asks, WITH_READING: manifest.reading, WITH_NEWER: newer, WITH_BLANK: blank}
+    brevity = any(part and part.brevity for part in (manifest.branches, manifest.reading))
+    needs = {
+        WITH_BRANCHES: asks,
+        WITH_READING: manifest.reading,
+        WITH_NEWER: newer,
+        WITH_BLANK: blank,
+        WITH_BREVITY: brevity,
+    }
     found = max((number for number, needed in needs.items() if needed), default=1)
     manifest = manifest.model_copy(update={"format": found})
     absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know

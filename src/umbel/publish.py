@@ -151,6 +151,7 @@ def _branches(trainer: Trainer) -> BranchesFile | None:
         temperatures=dict(calibration.temperatures),
         mention=calibration.mention,
         blank=BLANK_SHARE,
+        brevity=calibration.brevity,
         scores=scores,
     )
 

@@ -305,6 +305,7 @@ def reader_of(
     calibration = manifest.branches.calibration if manifest.branches else UNCALIBRATED
     if manifest.reading:
         temperatures = {**calibration.temperatures, "extract": manifest.reading.temperature}
-        calibration, head = replace(calibration, temperatures=temperatures), ReadingHead(pack.reading())
+        calibration = replace(calibration, temperatures=temperatures, brevity=manifest.reading.brevity)
+        head = ReadingHead(pack.reading())
     languages = sorted({language for task in pack.tasks.values() for language in task.languages})
     return Reader(engine, pack.branches(), calibration, embedding, tokenizer, encode, languages, head)

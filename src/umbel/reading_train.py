@@ -299,6 +299,7 @@ def add_reading(
     before, after = (answered.scores(asked, each).get("extract", {}) for each in (UNCALIBRATED, calibration))
     known = {
         "temperature": calibration.temperatures.get("extract", 1.0),
+        "brevity": calibration.brevity,
         "scores": after | {"ece-before": before.get("ece")},
         "training": training,
     }

@@ -37,6 +37,16 @@ def test_a_temperature_undoes_overconfidence():
     assert after["score"] == before["score"]
 
 
+def test_brevity_is_taken_where_short_answers_are_right_and_left_where_long_ones_are():
+    start, end = [0, 3, 0, 0, 0], [0, 1.5, 0, 2, 0]  # "Anna" is nearly as likely as "Anna met Bob"
+    short, long = ([asked(Extract("who"), gold, start, end)] * 30 for gold in ((0, 4), (0, 12)))
+    assert answered.fit(long).brevity == 0
+    fitted = answered.fit(short)
+    assert fitted.brevity > 0
+    assert answered.scores(short, fitted)["extract"]["score"] == 100
+    assert answered.scores(short, UNCALIBRATED)["extract"]["score"] == 0
+
+
 def test_every_kind_is_scored_by_its_own_rule():
     spans = np.full((3, 1, 5), -9.0)
     spans[:, 0, 3] = 9

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umbel.borders import LONGEST_WORD, inside_a_word, whole_words
+from umbel.borders import AROUND, LONGEST_WORD, bare, inside_a_word, whole_words
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,12 @@ def test_whole_words_hold_the_stretch_and_stay_as_they_are(text, data):
 @pytest.mark.parametrize("border", [0, 3, 4, 10])
 def test_the_ends_of_a_text_and_of_words_are_inside_none(border):
     assert not inside_a_word("the waiter", border)
+
+
+@given(st.text(alphabet=f"{AROUND} ab。.（", max_size=12), st.data())
+def test_commas_and_spaces_at_the_ends_are_left_out_and_nothing_else(text, data):
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    first, last = bare(text, start, end)
+    assert start <= first <= last <= end
+    assert text[first:last] == text[start:end].strip(f"{AROUND} ")

@@ -122,10 +122,39 @@ SERVED = "The waiter was kind"
 PARTS = [(0, 3), (4, 8), (8, 10), (11, 14), (15, 19)]  # The wait|er was kind
 
 
+LONG_OR_SHORT = {"start": [(0, 0), (1, 3), (5, 0)], "end": [(0, 0), (1, 1.5), (5, 2)]}  # "Anna", or all of the text
+
+
+def test_brevity_prefers_the_shorter_of_two_likely_answers():
+    assert decide.extract(TEXT, [window(**LONG_OR_SHORT)]).span.text == TEXT
+    assert decide.extract(TEXT, [window(**LONG_OR_SHORT)], brevity=0.5).span.text == "Anna"
+
+
+@given(st.floats(0, 3), st.floats(0.3, 3))
+def test_brevity_leaves_the_probability_of_no_answer(brevity, temperature):
+    sure = window(start=[(0, 6), (1, 3)], end=[(0, 6), (1, 1.5), (5, 2)])
+    plain, short = (decide.extract(TEXT, [sure], temperature, brevity=each) for each in (0.0, brevity))
+    assert plain.span is short.span is None
+    assert short.probability == pytest.approx(plain.probability, abs=1e-6)
+
+
+def test_brevity_counts_the_tokens_of_spans_that_several_windows_see():
+    one, two = (window(**LONG_OR_SHORT) for _ in range(2))
+    assert decide.extract(TEXT, [one, two], brevity=0.5) == decide.extract(TEXT, [one], brevity=0.5)
+
+
 @pytest.mark.parametrize("part", [2, 3])
 def test_an_answer_is_whole_words(part):
     cut = window(PARTS, start=[(part, 6), (0, LOW)], end=[(part, 6)])
     assert decide.extract(SERVED, [cut]).span.text == "waiter"
+
+
+def test_an_answer_has_no_commas_around_it_and_is_not_one():
+    text, pieces = "在北京，很大", [(0, 1), (1, 3), (3, 4), (4, 6)]
+    found = decide.extract(text, [window(pieces, start=[(0, 0), (2, 5)], end=[(0, 0), (3, 5)])])
+    assert (found.span.text, found.span.start, found.span.end) == ("北京", 1, 3)
+    comma = window(pieces, start=[(0, 0), (3, 5), (4, 4)], end=[(0, 0), (3, 5), (4, 4)])
+    assert decide.extract(text, [comma], must_answer=True).span.text == "很大"
 
 
 def test_parts_of_one_word_are_one_answer():
