@@ -7,20 +7,18 @@ asks for them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from umbel.intervals import Interval
 from umbel.metrics import LOWER_IS_BETTER
-from umbel.ways import ALL, Cost, Way
-
-if TYPE_CHECKING:
-    pass
+from umbel.ways import ALL, GROUP, Cost, Way
 
 Sentence = dict[str, str]  # by language: en, zh
 
 LOSS = 1.0  # points that a task may lose at most, where less than that is told from noise
+TOGETHER = 3  # tasks that lose, from which on one part for all of them costs less than one for each
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Trial:
-    """One way tried: its dev score, and its gain over sharing all on the same rows, positive where it is better."""
+    """One way tried: its dev score, and its gain over sharing all on the same rows, positive where it is better.
+
+    `together` are the tasks that a part was trained for, where they are several.
+    """
 
     way: Way
     score: float
     gain: Interval
     cost: Cost
+    together: tuple[str, ...] = ()
 
     @property
     def sure(self) -> bool:
@@ -90,6 +92,7 @@ class Choice:
 
 
 Trying = Callable[[str, Way], Trial]
+TryingTogether = Callable[[Sequence[str]], Mapping[str, Trial]]
 
 
 def gain_of(metric: str, before: float, after: float) -> float:
@@ -98,30 +101,66 @@ def gain_of(metric: str, before: float, after: float) -> float:
 
 
 def decide(
-    standings: Sequence[Standing], ways: Sequence[Way], costs: Mapping[Way, Cost], budget: Cost, trying: Trying
+    standings: Sequence[Standing],
+    ways: Sequence[Way],
+    costs: Mapping[Way, Cost],
+    budget: Cost,
+    trying: Trying,
+    together: TryingTogether = lambda tasks: {},
 ) -> dict[str, Choice]:
     """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
 
-    `ways` come in the order of their cost. Of a task they are tried until one comes near the score alone, within noise
-    and `LOSS`; where none does, the cheapest is taken that is as good as the best of them, within noise.
+    Where several lose, one part is tried for them `together` first. `ways` come in the order of their cost. Of a task
+    they are tried until one comes near the score alone, within noise and `LOSS`; where none does, the cheapest is taken
+    that is as good as the best of them, within noise.
     """
-    left, found = budget, {}
-    for standing in sorted(standings, key=lambda each: -each.loss):
+    ordered = sorted(standings, key=lambda each: -each.loss)
+    group = _grouped(ordered, costs, budget, together)
+    sure = [trial for trial in group.values() if trial.sure]
+    left = _less(budget, costs[GROUP]) if sure else budget
+    found: dict[str, Choice] = {}
+    for standing in ordered:
         affordable = [way for way in ways if costs[way].within(left)]
-        choice = _choose(standing, affordable, len(affordable) < len(ways), trying)
+        first = [group[standing.task]] if standing.task in group else []
+        choice = _choose(standing, affordable, len(affordable) < len(ways), trying, first)
         found[standing.task] = choice
-        left = Cost(left.bytes - choice.cost.bytes, left.encodings - choice.cost.encodings)
+        left = left if choice.way == GROUP else _less(left, choice.cost)
+    takers = [task for task, choice in found.items() if choice.way == GROUP]
+    found |= {task: _paying(found[task], len(takers)) for task in takers}
     return {standing.task: found[standing.task] for standing in standings}
 
 
-def _choose(standing: Standing, ways: Sequence[Way], short: bool, trying: Trying) -> Choice:
+def _grouped(
+    standings: Sequence[Standing], costs: Mapping[Way, Cost], budget: Cost, together: TryingTogether
+) -> Mapping[str, Trial]:
+    """Return the trials of one part for all tasks that lose; none where they are few or the budget does not hold it."""
+    losing = [standing.task for standing in standings if standing.loss > standing.margin]
+    if len(losing) < TOGETHER or GROUP not in costs or not costs[GROUP].within(budget):
+        return {}
+    return together(losing)
+
+
+def _less(budget: Cost, cost: Cost) -> Cost:
+    return Cost(budget.bytes - cost.bytes, budget.encodings - cost.encodings)
+
+
+def _paying(choice: Choice, takers: int) -> Choice:
+    """Return the choice with its share of what the part costs that it has together with others."""
+    trials = [
+        replace(t, cost=Cost(t.cost.bytes // takers, t.cost.encodings / takers)) if t.way == GROUP else t
+        for t in choice.trials
+    ]
+    return replace(choice, trials=tuple(trials))
+
+
+def _choose(standing: Standing, ways: Sequence[Way], short: bool, trying: Trying, first: Sequence[Trial]) -> Choice:
     if standing.loss <= standing.margin:
         return Choice(standing)
     trials: list[Trial] = []
-    for way in ways:
-        trials.append(trying(standing.task, way))
-        if trials[-1].sure and trials[-1].gain.value >= standing.loss - standing.margin:
-            return Choice(standing, way, tuple(trials))
+    for trial in itertools.chain(first, (trying(standing.task, way) for way in ways)):
+        trials.append(trial)
+        if trial.sure and trial.gain.value >= standing.loss - standing.margin:
+            return Choice(standing, trial.way, tuple(trials))
     sure = [trial for trial in trials if trial.sure]
     if not sure:
         return Choice(standing, ALL, tuple(trials), short)
@@ -199,11 +238,13 @@ def _moved(choice: Choice, trial: Trial) -> Sentence:
     gain_zh = f"{trial.gain.value:+.2f}，{trial.gain.low:+.2f} 至 {trial.gain.high:+.2f}"
     size = f"{trial.cost.bytes / 1e6:.2f} MB and {trial.cost.encodings:.2f} of an encoding"
     size_zh = f"{trial.cost.bytes / 1e6:.2f} MB 与 {trial.cost.encodings:.2f} 次编码"
+    others = [name for name in trial.together if name != standing.task]
+    beside, beside_zh = (f" with {', '.join(others)}", f"（{'、'.join(others)}）") if others else ("", "")
     more = " More would not fit into the budget." if choice.short else ""
     more_zh = "更多则超出预算。" if choice.short else ""
     return _said(
-        f"{standing.task} has {in_words(trial.way)}: {rest_en} ({gain}); it costs {size}.{more}",
-        f"{standing.task} 使用{_in_chinese(trial.way)}：{rest_zh}（{gain_zh}）；代价为 {size_zh}。{more_zh}",
+        f"{standing.task} has {in_words(trial.way)}{beside}: {rest_en} ({gain}); it costs {size}.{more}",
+        f"{standing.task} 使用{_in_chinese(trial.way)}{beside_zh}：{rest_zh}（{gain_zh}）；代价为 {size_zh}。{more_zh}",
     )
 
 
@@ -227,6 +268,7 @@ def in_words(way: Way) -> str:
         "all": "all shared",
         "head": "its own head alone, trained on what the others left",
         "adapter": f"an adapter of its own from layer {way.layer}",
+        "group": "an adapter of all layers together",
         "fork": f"its own layers from layer {way.layer}",
     }[way.kind]
 
@@ -236,6 +278,7 @@ def _in_chinese(way: Way) -> str:
         "all": "全部共享",
         "head": "单独训练的输出头",
         "adapter": f"自第 {way.layer} 层起的专用适配器",
+        "group": "与其他任务合用的全层适配器",
         "fork": f"自第 {way.layer} 层起的专用层",
     }[way.kind]
 

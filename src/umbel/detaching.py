@@ -1,4 +1,4 @@
-"""Gives a task of a trained pack a part of its own, trained over what all share, which stays as it is.
+"""Gives tasks of a trained pack a part of their own, trained over what all share, which stays as it is.
 
 The part is the upper layers, a low-rank change of them, or the head alone. What enters it is computed by the runtime's
 own engine, once per text. Needs torch; knows nothing of the command line, and of how the pack was trained.
@@ -6,7 +6,7 @@ own engine, once per text. Needs torch; knows nothing of the command line, and o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -46,13 +46,13 @@ STEPS, FEWEST_ROWS = 1000, 16  # a task alone takes at least so many steps, unle
 
 @dataclass(frozen=True)
 class Forked:
-    """A task with a part of its own, ready to be written into the pack, and its answers to the dev rows in order."""
+    """Tasks with a part of their own, ready to be written into the pack, and their answers to the dev rows in order."""
 
-    entry: TaskEntry
-    head: Mapping[str, NDArray[Any]]
+    entries: Mapping[str, TaskEntry]
+    heads: Mapping[str, Mapping[str, NDArray[Any]]]
     fork: Mapping[str, NDArray[Any]]
-    golds: Sequence[Any] = ()
-    predictions: Sequence[Prediction] = ()
+    golds: Mapping[str, Sequence[Any]]
+    predictions: Mapping[str, Sequence[Prediction]]
 
 
 class UpperEncoder(nn.Module):
@@ -76,15 +76,15 @@ class UpperEncoder(nn.Module):
 
 
 class OwnPart:
-    """A task's own part in training: its trainer, over hidden states of what all share, that are kept.
+    """A part of one task's own, or of several together, in training: over hidden states of what all share, kept.
 
-    They stand in `encodings`, a file that other parts of the task above the same layer can take, or in `folder`.
+    They stand in `encodings`, a file that other parts of the same tasks above the same layer can take, or in `folder`.
     """
 
     def __init__(
         self,
         pack: Pack,
-        task: str,
+        tasks: Sequence[str],
         spec: PackSpec,
         data: Data,
         backbone: Backbone,
@@ -97,7 +97,7 @@ class OwnPart:
         layers = backbone.shape.layers
         if not 0 <= way.layer < layers:
             raise InputError(f"found layer {way.layer} to fork at, expected 0 to {layers - 1}")
-        self.pack, self.task, self.way, self.folder = pack, task, way, folder
+        self.pack, self.tasks, self.way, self.folder = pack, tasks, way, folder
         self.encodings = encodings or folder / ENCODINGS
         self.first = way.layer if way.own else layers
         self.shared = adapters.merge(backbone.tensors, pack.adapter())
@@ -106,15 +106,16 @@ class OwnPart:
         self.states = HiddenStates(backbone, graph, f"{adapter} below {self.first}")
         whole = BertEncoder.from_tensors(backbone.shape, {**backbone.all_tensors(), **self.shared})
         self.upper = UpperEncoder(self.states, whole.encoder.layer[self.first :])
-        if way.kind == "adapter":
+        if way.low_rank:
             torch.manual_seed(spec.train.seed)
             adapters.attach(self.upper, rank)
             rate = ADAPTER_RATE * spec.train.learning_rate
             spec = spec.model_copy(update={"train": spec.train.model_copy(update={"learning_rate": rate})})
         encoder = cast("BertEncoder", self.upper)  # it answers what a training asks of an encoder
         self.trainer = Trainer(spec, data, backbone, folder, reporter, encoder=encoder)
-        self.head = self.trainer.model.heads[task]
-        self.head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
+        self.heads = {task: self.trainer.model.heads[task] for task in tasks}
+        for task, head in self.heads.items():
+            head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
 
     def encode(self, told: Callable[[int], None] = lambda rows: None) -> None:
         """Encode the train and dev rows once; a training that goes on finds them where the one before kept them."""
@@ -134,20 +135,26 @@ class OwnPart:
         return self.answer(fork)
 
     def answer(self, fork: Mapping[str, NDArray[Any]]) -> Forked:
-        """Calibrate and score the part as it is now; untrained, that is the task as it stands in the pack."""
+        """Calibrate and score the part as it is now; untrained, that is the tasks as they stand in the pack."""
         observe(self.trainer)
         dev = DevLogits(self.trainer, lambda rows: None)
-        report = scores_of(self.trainer, dev)[self.task]
-        rows = [row for file in self.trainer.data.dev.values() for row in answered(dev, file, [self.task])]
-        golds = [example.golds[self.task] for example, _ in rows]
-        said = [predictions[self.task] for _, predictions in rows]
-        return Forked(self._entry(report), _arrays(self.head), fork, golds, said)
+        reports = scores_of(self.trainer, dev)
+        golds: dict[str, list[Any]] = {task: [] for task in self.tasks}
+        said: dict[str, list[Prediction]] = {task: [] for task in self.tasks}
+        for file in self.trainer.data.dev.values():
+            for example, predictions in answered(dev, file, self.tasks):
+                for task in self.tasks:
+                    if task in example.golds:
+                        golds[task].append(example.golds[task])
+                        said[task].append(predictions[task])
+        entries = {task: self._entry(task, reports[task]) for task in self.tasks}
+        return Forked(entries, {task: _arrays(head) for task, head in self.heads.items()}, fork, golds, said)
 
     def _stored(self) -> Mapping[str, NDArray[Any]]:
         """Return what the pack will hold of the layers, and give them the same, rounded as it is stored."""
         if self.way.kind == "head":
             return {}
-        if self.way.kind == "adapter":
+        if self.way.low_rank:
             own = adapters.low_rank(self.upper)
             adapters.load_low_rank(self.upper, own)
             return {_whole_name(name, self.first): value for name, value in own.items()}
@@ -155,12 +162,12 @@ class OwnPart:
         _load(self.upper, self.first, adapters.merge(self.shared, fork))
         return fork
 
-    def _entry(self, report: Mapping[str, Any]) -> TaskEntry:
+    def _entry(self, name: str, report: Mapping[str, Any]) -> TaskEntry:
         """Return the pack's entry with calibration and scores of the part; `together` keeps the score before."""
-        task, before = self.trainer.model.tasks[self.task], self.pack.manifest.tasks[self.task]
+        task, before = self.trainer.model.tasks[name], self.pack.manifest.tasks[name]
         kept = {name: before.scores[name] for name in ("alone", "together") if name in before.scores}
         together = {"together": before.scores["score"]} if "score" in before.scores else {}
-        kind: Literal["lora", "full"] = "lora" if self.way.kind == "adapter" else "full"
+        kind: Literal["lora", "full"] = "lora" if self.way.low_rank else "full"
         return before.model_copy(
             update={
                 "temperature": dict(task.temperature),
@@ -174,21 +181,22 @@ class OwnPart:
 
 
 def alone(
-    spec: PackSpec, data: Data, pack: Pack, task: str, epochs: float, head_share: float = HEAD_SHARE
+    spec: PackSpec, data: Data, pack: Pack, tasks: Collection[str], epochs: float, head_share: float = HEAD_SHARE
 ) -> tuple[PackSpec, Data]:
-    """Return the declaration and data of one task of the pack, for `epochs` passes over its rows.
+    """Return the declaration and data of some tasks of the pack, for `epochs` passes over their rows.
 
-    Batches and rates are those of `settings_alone`. `head_share` is that of the declared rate which the head takes: 1
-    for a head that has not been trained.
+    Batches and rates are those of `settings_alone`. `head_share` is that of the declared rate which the heads take: 1
+    for heads that have not been trained.
 
     Raises:
-        InputError: the declaration has no rows of it.
+        InputError: the declaration has no rows of them.
     """
-    train, dev = ({s: _rows(rows, task) for s, rows in files.items()} for files in (data.train, data.dev))
+    train, dev = ({s: _rows(rows, tasks) for s, rows in files.items()} for files in (data.train, data.dev))
     train, dev = ({s: rows for s, rows in files.items() if rows} for files in (train, dev))
     if not train or not dev:
-        raise InputError(f"{spec.name}: holds no train or no dev rows of {task}", "name the pack's declaration")
-    basis = settings_alone(spec.train, epochs * sum(map(len, train.values())))
+        found = f"{spec.name}: holds no train or no dev rows of {', '.join(tasks)}"
+        raise InputError(found, "name the pack's declaration")
+    basis = settings_alone(spec.train, epochs * sum(map(len, train.values())), len(tasks))
     settings = {
         "epochs": epochs,
         "evaluate_every": epochs,
@@ -200,19 +208,21 @@ def alone(
         "questions": "",
         "keep_vectors": 0.0,
     }
-    kept = tuple(each for each in spec.tasks if each.name == task)
+    kept = tuple(each for each in spec.tasks if each.name in tasks)
     declared = spec.model_copy(update={"tasks": kept, "train": basis.model_copy(update=settings)})
-    return declared, Data({task: data.tasks[task]}, train, dev, {source: data.shares[source] for source in train})
+    shares = {source: data.shares[source] for source in train}
+    return declared, Data({task: data.tasks[task] for task in tasks}, train, dev, shares)
 
 
-def settings_alone(declared: TrainSpec, rows: float) -> TrainSpec:
+def settings_alone(declared: TrainSpec, rows: float, tasks: int = 1) -> TrainSpec:
     """Return the settings that one task takes of those declared for all together, for so many rows to train on.
 
     Jointly a task is in nearly every step with a few of its rows. In batches made for all tasks a small one alone would
     take too few steps to learn anything, and any sharing would look good beside it. So batches get smaller where else
-    there were fewer than STEPS, and the rates with the root of their size.
+    there were fewer than STEPS, and the rates with the root of their size. Several `tasks` want half of STEPS for each.
     """
-    batch = min(declared.batch_rows, max(FEWEST_ROWS, int(rows / STEPS)))
+    steps = STEPS * max(tasks / 2, 1)
+    batch = min(declared.batch_rows, max(FEWEST_ROWS, int(rows / steps)))
     slower = (batch / declared.batch_rows) ** 0.5
     return declared.model_copy(
         update={
@@ -223,8 +233,9 @@ def settings_alone(declared: TrainSpec, rows: float) -> TrainSpec:
     )
 
 
-def _rows(examples: Iterable[Example], task: str) -> list[Example]:
-    return [replace(each, golds={task: each.golds[task]}) for each in examples if task in each.golds]
+def _rows(examples: Iterable[Example], tasks: Collection[str]) -> list[Example]:
+    found = ((each, {task: each.golds[task] for task in tasks if task in each.golds}) for each in examples)
+    return [replace(each, golds=golds) for each, golds in found if golds]
 
 
 def _whole_name(name: str, first: int) -> str:

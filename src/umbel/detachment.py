@@ -20,7 +20,7 @@ from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
 from umbel.loading import backbone_of_pack, ready_model
 from umbel.metrics import better
-from umbel.pack import Pack, moved, shipped, write_task
+from umbel.pack import Pack, moved, shipped, write_tasks
 from umbel.scoring import runtime_predictor
 from umbel.spec import PackSpec, load_spec
 from umbel.teach import prove
@@ -67,12 +67,12 @@ def detach_pack(
     _checked(pack, name, task, out)
     with spinner(f"reading the data of {task}"):
         spec = _declared(load_spec(declaration), pack, task)
-        spec, data = alone(spec, load(spec), pack, task, epochs)
+        spec, data = alone(spec, load(spec), pack, [task], epochs)
     backbone = backbone_of_pack(pack)
     first = round(SHARED * backbone.shape.layers) if first is None else first
     folder = RUNS / f"{pack.manifest.name}-detach" / f"{task}-{first}"
     with sole(folder), training(output()) as reporter:
-        part = OwnPart(pack, task, spec, data, backbone, Way("fork", first), folder, reporter)
+        part = OwnPart(pack, [task], spec, data, backbone, Way("fork", first), folder, reporter)
         with row_bar(f"encoding the rows up to layer {first}") as told:
             part.encode(told)
         forked = part.run()
@@ -81,7 +81,7 @@ def detach_pack(
     draft = target.with_name(f".{target.name}.{os.getpid()}.detached")
     try:
         with spinner("compiling, and comparing what must not have changed"):
-            again = load_model(write_task(pack, draft, task, forked.entry, forked.head, forked.fork).folder)
+            again = load_model(write_tasks(pack, draft, forked.entries, forked.heads, forked.fork).folder)
             unchanged = prove(model, again, task)
             before, after = (_score(each, task, data) for each in (model, again))
         size = sum(path.stat().st_size for path in draft.glob(f"forks/{task}.safetensors"))

@@ -6,7 +6,8 @@ base/
   branches.safetensors      how questions asked on the spot are read, where the pack was trained for them
   reading.safetensors       how answers are found in passages, where that was trained
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
-  forks/<task>.safetensors  a detached task's own upper layers, as their difference to the pack's
+  forks/<task>.safetensors  a detached task's own upper layers, as their difference to the pack's; one of several tasks
+                            has a name made of theirs
   writers/<task>/           a writing task's adapter of its decoder, in GGUF and as PEFT writes it
   CARD.md
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -260,19 +261,35 @@ def write_pack(
 def write_task(
     source: Pack, folder: Path, name: str, entry: TaskEntry, head: Tensors, fork: Tensors = _NOTHING
 ) -> Pack:
-    """Write a copy of a pack in which one task is new or another; no other file's bytes change, nor its card.
+    """Write a copy of a pack in which one task is new or another, as `write_tasks` does with several."""
+    return write_tasks(source, folder, {name: entry}, {name: head}, fork)
 
-    `folder` may be the pack's own; it is replaced only when all of it is on disk. Without a `head` the task is asked by
-    its instruction. `fork` are its own upper layers; the entry's `fork` says of which form and from which layer.
+
+def write_tasks(
+    source: Pack,
+    folder: Path,
+    entries: Mapping[str, TaskEntry],
+    heads: Mapping[str, Tensors],
+    fork: Tensors = _NOTHING,
+) -> Pack:
+    """Write a copy of a pack in which some tasks are new or others; no other file's bytes change, nor its card.
+
+    `folder` may be the pack's own; it is replaced only when all of it is on disk. A task without a head is asked by its
+    instruction. `fork` are upper layers of their own, which the tasks have together; the entries' `fork` says of which
+    form and from which layer.
 
     Raises:
         CacheError: the folder cannot be written.
     """
 
     def change(draft: Path) -> Manifest:
-        stored = _save(draft, f"heads/{name}.safetensors", head) if head else None
-        forked = _save_fork(draft, name, entry, fork)
-        tasks = {**source.manifest.tasks, name: entry.model_copy(update={"head": stored, "fork": forked})}
+        file = _save_fork(draft, entries, fork) if fork else None
+        tasks = dict(source.manifest.tasks)
+        for name, entry in entries.items():
+            stored = _save(draft, f"heads/{name}.safetensors", heads[name]) if heads[name] else None
+            own = entry.fork.model_copy(update=file.model_dump()) if entry.fork and file else None
+            tasks[name] = entry.model_copy(update={"head": stored, "fork": own})
+        _drop_forks(draft, {entry.fork.file for entry in tasks.values() if entry.fork})
         return source.manifest.model_copy(update={"tasks": tasks})
 
     return changed(source, folder, change)
@@ -382,13 +399,18 @@ def _save(draft: Path, name: str, tensors: Tensors) -> File:
     return File(file=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _save_fork(draft: Path, name: str, entry: TaskEntry, fork: Tensors) -> ForkFile | None:
-    """Write a task's fork, or take away the one that was there."""
-    if not fork or not entry.fork:
-        (draft / f"forks/{name}.safetensors").unlink(missing_ok=True)
-        return None
+def _save_fork(draft: Path, names: Collection[str], fork: Tensors) -> File:
+    """Write a fork: under its task's name, or where several have it together under one made of all of theirs."""
+    together = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
     (draft / "forks").mkdir(exist_ok=True)
-    return entry.fork.model_copy(update=_save(draft, f"forks/{name}.safetensors", fork).model_dump())
+    return _save(draft, f"forks/{next(iter(names)) if len(names) == 1 else together}.safetensors", fork)
+
+
+def _drop_forks(draft: Path, kept: Collection[str]) -> None:
+    """Delete forks that no task has any more."""
+    for path in (draft / "forks").glob("*.safetensors"):
+        if f"forks/{path.name}" not in kept:
+            path.unlink()
 
 
 def _replace(draft: Path, folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,10 @@ from umbel.cache import atomic_write
 from umbel.console import training as shown
 from umbel.kinds.base import kind_of
 from umbel.manifest import TaskEntry
-from umbel.pack import MANIFEST, Pack, read_pack, write_task
+from umbel.pack import MANIFEST, Pack, read_pack, write_tasks
 from umbel.report import read_json
 from umbel.terminal import output, row_bar, spinner
-from umbel.ways import HEAD, Way
+from umbel.ways import HEAD, Way, rank_of
 
 if TYPE_CHECKING:
     from umbel.data import Data
@@ -35,12 +35,15 @@ if TYPE_CHECKING:
 
 STATE, PARTS, BARE, ALONE = "separation.json", "parts", "bare", "alone"
 WHOLE = Way("fork", 0)  # what a task has that shares nothing
-ENTRY, HEADS, LAYERS = "entry.json", "head.safetensors", "fork.safetensors"
+ENTRY, HEADS, LAYERS = "entries.json", "head.safetensors", "fork.safetensors"
 
 
 @dataclass
 class State:
-    """What was measured: the name of all that it depends on, scores together and alone, trials by task and way."""
+    """What was measured: the name of all that it depends on, scores together and alone, trials by task and way.
+
+    A part of several tasks together stands under each of them, by the name that `together` gives it.
+    """
 
     name: str = ""
     together: dict[str, list[float]] = field(default_factory=dict)  # with intervals
@@ -56,16 +59,18 @@ class Parts:
         self.tasks = [name for name, task in data.answered.items() if kind_of(task.kind).trained]
         self.state = self._restored(basis)
 
-    def trained(self, pack: Pack, task: str, way: Way, name: str, epochs: float, fresh: bool = False) -> Forked:
-        """Train a part of a task over a pack, or go on with it, and keep it by name; `fresh`: its head is random."""
+    def trained(
+        self, pack: Pack, tasks: Sequence[str], way: Way, name: str, epochs: float, fresh: bool = False
+    ) -> Forked:
+        """Train a part of some tasks over a pack, or go on with it, and keep it by name; `fresh`: heads are random."""
         with shown(output()) as reporter:
-            part = self._part(pack, task, way, name, epochs, fresh, reporter)
-            with row_bar(f"encoding the rows of {task}") as told:
+            part = self._part(pack, tasks, way, name, epochs, fresh, reporter)
+            with row_bar(f"encoding the rows of {', '.join(tasks)}") as told:
                 part.encode(told)
             for other in set(part.encodings.parent.glob("below-*")) - {part.encodings}:
                 other.unlink()  # of another layer: up to a gigabyte that no part takes any more
             forked = part.run()
-        _keep(self._place(task, name), forked)
+        _keep(self._place(tasks, name), forked)
         shutil.rmtree(part.folder, ignore_errors=True)
         return forked
 
@@ -73,30 +78,35 @@ class Parts:
         """Return a task's answers to its dev rows as it stands in a pack."""
         from umbel.interference import Quiet
 
-        return self._part(pack, task, HEAD, "before", 1.0, False, Quiet()).answer({})
+        return self._part(pack, [task], HEAD, "before", 1.0, False, Quiet()).answer({})
 
     def alone(self, task: str) -> float:
         """Train a task alone over the untouched backbone, on as many rows as it sees jointly; return its score."""
         if task not in self.state.alone:
             output().print(f"training {task} alone", soft_wrap=True)
-            forked = self.trained(self.bare, task, WHOLE, ALONE, self.passes[task], fresh=True)
-            self.state.alone[task] = float(forked.entry.scores["score"])
+            forked = self.trained(self.bare, [task], WHOLE, ALONE, self.passes[task], fresh=True)
+            self.state.alone[task] = float(forked.entries[task].scores["score"])
             self.save()
         return self.state.alone[task]
 
-    def put(self, pack: Pack, task: str, name: str) -> Pack:
-        """Return a copy of a pack, a draft, with the task's part that was kept under a name."""
-        place = self._place(task, name)
-        entry = TaskEntry.model_validate_json((place / ENTRY).read_text(encoding="utf-8"))
-        fork = load_file(place / LAYERS) if entry.fork else {}
-        return write_task(pack, self.folder / PARTS / "draft", task, entry, load_file(place / HEADS), fork)
+    def put(self, pack: Pack, tasks: Sequence[str], name: str, takers: Collection[str] = ()) -> Pack:
+        """Return a copy of a pack, a draft, with the part of some tasks that was kept under a name.
+
+        `takers` are those of the tasks that are given it; all by default.
+        """
+        place = self._place(tasks, name)
+        known = json.loads((place / ENTRY).read_text(encoding="utf-8"))
+        entries = {task: TaskEntry.model_validate(known[task]) for task in takers or tasks}
+        heads = {task: load_file(place / f"{task}.{HEADS}") for task in entries}
+        fork = load_file(place / LAYERS) if any(entry.fork for entry in entries.values()) else {}
+        return write_tasks(pack, self.folder / PARTS / "draft", entries, heads, fork)
 
     def nothing_shared(self) -> Pack:
         """Return a draft of the pack in which every task has all layers to itself."""
         pack = self.bare
         for task in self.tasks:
             self.alone(task)
-            pack = self.put(pack, task, ALONE)
+            pack = self.put(pack, [task], ALONE)
         return pack
 
     def save(self) -> None:
@@ -133,15 +143,22 @@ class Parts:
         return found
 
     def _part(
-        self, pack: Pack, task: str, way: Way, name: str, epochs: float, fresh: bool, reporter: Reporter
+        self,
+        pack: Pack,
+        tasks: Sequence[str],
+        way: Way,
+        name: str,
+        epochs: float,
+        fresh: bool,
+        reporter: Reporter,
     ) -> OwnPart:
         from umbel.detaching import HEAD_SHARE, OwnPart, alone
 
-        spec, data = alone(self.spec, self.data, pack, task, epochs, 1.0 if fresh else HEAD_SHARE)
-        folder, rank = self._place(task, f"{name}.training"), self.spec.separation.rank
+        spec, data = alone(self.spec, self.data, pack, tasks, epochs, 1.0 if fresh else HEAD_SHARE)
+        folder, rank = self._place(tasks, f"{name}.training"), rank_of(way, self.spec.separation.rank)
         layer = way.layer if way.own else self.backbone.shape.layers
-        encodings = self._place(task, f"below-{layer}.safetensors")
-        return OwnPart(pack, task, spec, data, self.backbone, way, folder, reporter, rank, encodings)
+        encodings = self._place(tasks, f"below-{layer}.safetensors")
+        return OwnPart(pack, tasks, spec, data, self.backbone, way, folder, reporter, rank, encodings)
 
     def tidy(self) -> None:
         """Take away what no further run needs."""
@@ -149,8 +166,9 @@ class Parts:
         for path in (self.folder / PARTS).glob("*/below-*"):
             path.unlink()
 
-    def _place(self, task: str, name: str) -> Path:
-        return self.folder / PARTS / task / name
+    def _place(self, tasks: Sequence[str], name: str) -> Path:
+        """Return where a part of some tasks is kept."""
+        return self.folder / PARTS / (tasks[0] if len(tasks) == 1 else together(tasks)) / name
 
     def _restored(self, basis: str) -> State:
         sizes = {source: len(rows) for source, rows in (self.data.train | self.data.dev).items()}
@@ -166,9 +184,16 @@ class Parts:
 
 
 def _keep(place: Path, forked: Forked) -> None:
-    """Write a part, its entry last: what a kill leaves half-written is not known to `State`, and made again."""
+    """Write a part, its entries last: what a kill leaves half-written is not known to `State`, and made again."""
     place.mkdir(parents=True, exist_ok=True)
-    save_file(dict(forked.head), place / HEADS)
+    for task, head in forked.heads.items():
+        save_file(dict(head), place / f"{task}.{HEADS}")
     if forked.fork:
         save_file(dict(forked.fork), place / LAYERS)
-    (place / ENTRY).write_text(forked.entry.model_dump_json(), encoding="utf-8")
+    entries = {task: entry.model_dump(mode="json") for task, entry in forked.entries.items()}
+    (place / ENTRY).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def together(tasks: Sequence[str]) -> str:
+    """Name what is kept of several tasks together."""
+    return "together-" + hashlib.sha256("\n".join(tasks).encode()).hexdigest()[:12]

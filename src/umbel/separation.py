@@ -6,7 +6,8 @@ Knows nothing of how a part is trained and of how a choice is made (`parts`, `de
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from umbel.intervals import Interval, rounded
 from umbel.loading import backbone_of, backbone_of_pack, ready_backbone
 from umbel.pack import Pack
 from umbel.pack_copies import write_training
-from umbel.parts import PARTS, STATE, WHOLE, Parts
+from umbel.parts import PARTS, STATE, WHOLE, Parts, together
 from umbel.report import read_json
 from umbel.resampling import gain_interval, score_interval
 from umbel.runtime import Model
@@ -38,7 +39,7 @@ from umbel.spec import PackSpec
 from umbel.teach import prove
 from umbel.terminal import count_bar, output, spinner
 from umbel.training import PACK
-from umbel.ways import ALL, Cost, Way, cost_of, ways_of
+from umbel.ways import ALL, GROUP, Cost, Way, cost_of, ways_of
 
 if TYPE_CHECKING:
     from umbel.detaching import Forked
@@ -111,7 +112,7 @@ class Separation:
         self.parts, self.joint, self.study = parts, joint, study
         self.settings, self.tasks = parts.spec.separation, parts.data.tasks
         shape = parts.backbone.shape
-        self.costs = {way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), WHOLE]}
+        self.costs = {way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), GROUP, WHOLE]}
         self.ways = ways_of(shape.layers)
         self._before: dict[str, Forked] = {}
         self.budget = Cost(round(self.settings.megabytes * 1e6), self.settings.latency - 1)
@@ -133,6 +134,7 @@ class Separation:
             self.costs,
             self.budget,
             self.trial,
+            self.together,
         )
         pack, guard = self.guarded(choices)
         for choice in choices.values() if guard.took == "auto" else ():
@@ -150,7 +152,7 @@ class Separation:
         kept = self.parts.state.together
         if task not in kept:
             before = self._as_it_was(task)
-            kept[task] = list(score_interval(self.tasks[task], before.golds, before.predictions))
+            kept[task] = list(score_interval(self.tasks[task], before.golds[task], before.predictions[task]))
             self.parts.save()
         return Interval(*kept[task])
 
@@ -180,13 +182,31 @@ class Separation:
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
             passes = max(self.settings.epochs, self.parts.passes[task])
-            forked = self.parts.trained(self.joint, task, way, way.name, passes)
-            before = self._as_it_was(task)
-            gain = gain_interval(self.tasks[task], before.golds, before.predictions, forked.predictions)
-            size = sum(value.nbytes for value in forked.fork.values())
-            kept[way.name] = {"score": float(forked.entry.scores["score"]), "gain": list(gain), "bytes": size}
+            forked = self.parts.trained(self.joint, [task], way, way.name, passes)
+            kept[way.name] = self._measured(task, forked)
             self.parts.save()
-        found = kept[way.name]
+        return self._trial(way, kept[way.name])
+
+    def together(self, tasks: Sequence[str]) -> dict[str, Trial]:
+        """Try one adapter for some tasks together, or return what was found when it was tried."""
+        kept, name = self.parts.state.trials, together(tasks)
+        if not all(name in kept.get(task, {}) for task in tasks):
+            _say(f"trying one adapter for {', '.join(tasks)} together")
+            passes = max(self.settings.epochs, self.parts.spec.train.epochs)
+            forked = self.parts.trained(self.joint, tasks, GROUP, name, passes)
+            for task in tasks:
+                kept.setdefault(task, {})[name] = self._measured(task, forked)
+            self.parts.save()
+        return {task: replace(self._trial(GROUP, kept[task][name]), together=tuple(tasks)) for task in tasks}
+
+    def _measured(self, task: str, forked: Forked) -> Plain:
+        """Return what is kept of a trial."""
+        before = self._as_it_was(task)
+        gain = gain_interval(self.tasks[task], before.golds[task], before.predictions[task], forked.predictions[task])
+        size = sum(value.nbytes for value in forked.fork.values())
+        return {"score": float(forked.entries[task].scores["score"]), "gain": list(gain), "bytes": size}
+
+    def _trial(self, way: Way, found: Plain) -> Trial:
         cost = Cost(found["bytes"], self.costs[way].encodings)
         return Trial(way, found["score"], Interval(*found["gain"]), cost)
 
@@ -204,18 +224,22 @@ class Separation:
 
     def _composed(self, choices: Mapping[str, Choice]) -> tuple[Pack, dict[str, Interval]]:
         """Return the pack of the choices, each proven to move nothing else, and what the runtime's answers gain."""
-        moved = {task: choice.way.name for task, choice in choices.items() if choice.chosen}
-        if not moved:
+        taken = {task: choice.chosen for task, choice in choices.items() if choice.chosen}
+        if not taken:
             return self.joint, {}
+        parts: dict[tuple[tuple[str, ...], str], list[str]] = {}
+        for task, trial in taken.items():
+            name = together(trial.together) if trial.together else trial.way.name
+            parts.setdefault((trial.together or (task,), name), []).append(task)
         pack = self.joint
         with spinner("compiling, and comparing what must not have changed"):
             first = model = load_model(pack.folder)
-            for task, name in moved.items():
-                pack = self.parts.put(pack, task, name)
+            for (tasks, name), takers in parts.items():
+                pack = self.parts.put(pack, tasks, name, takers)
                 later = load_model(pack.folder)
-                prove(model, later, task)
+                prove(model, later, *takers)
                 model = later
-            return pack, {task: self._gain(task, first, model) for task in moved}
+            return pack, {task: self._gain(task, first, model) for task in taken}
 
     def _gain(self, task: str, first: Model, second: Model) -> Interval:
         rows = list(self.parts.data.dev_of(task))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -256,14 +256,14 @@ def logistic(
     return found[:, :-1], found[:, -1]
 
 
-def prove(before: Model, after: Model, name: str) -> dict[str, int]:
-    """Compare all files but the task's own, and the answers of all other tasks; return how many were compared.
+def prove(before: Model, after: Model, *names: str) -> dict[str, int]:
+    """Compare all files but the named tasks' own, and the answers of all others; return how many were compared.
 
     Raises:
         UmbelError: one differs.
     """
-    hashes = [_hashes(model.pack, name) for model in (before, after)]
-    others = [task for task in before.tasks if task != name]
+    hashes = [_hashes(model.pack, names) for model in (before, after)]
+    others = [task for task in before.tasks if task not in names]
     answers = [model(list(PROBES), others) for model in (before, after)]
     differing = [key for key in hashes[0] if hashes[0][key] != hashes[1].get(key)]
     differing += [
@@ -273,16 +273,22 @@ def prove(before: Model, after: Model, name: str) -> dict[str, int]:
         if not _same(one[task], other[task])
     ]
     if differing:
-        raise UmbelError(f"changing {name} moved {', '.join(differing[:5])}", "nothing was written; please report this")
+        found = f"changing {', '.join(names)} moved {', '.join(differing[:5])}"
+        raise UmbelError(found, "nothing was written; please report this")
     return {"files": len(hashes[0]), "answers": len(others) * len(PROBES)}
 
 
-def _hashes(pack: Pack, name: str) -> dict[str, str]:
-    """Return the hash of every file that is not the task's own, and of the manifest's entries of other tasks."""
+def _hashes(pack: Pack, names: Collection[str]) -> dict[str, str]:
+    """Return the hash of every file that is not the named tasks' own, and of the manifest's entries of other tasks."""
     manifest = pack.manifest
-    others = [entry for task, entry in manifest.tasks.items() if task != name]
-    files = [manifest.adapter, manifest.branches, *(e.head for e in others), *(e.fork for e in others)]
-    entries = {f"{MANIFEST}: {task}": e.model_dump_json() for task, e in manifest.tasks.items() if task != name}
+    others = {task: entry for task, entry in manifest.tasks.items() if task not in names}
+    files = [
+        manifest.adapter,
+        manifest.branches,
+        *(e.head for e in others.values()),
+        *(e.fork for e in others.values()),
+    ]
+    entries = {f"{MANIFEST}: {task}": entry.model_dump_json() for task, entry in others.items()}
     return {each.file: each.sha256 for each in files if each} | entries
 
 

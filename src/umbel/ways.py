@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from umbel.shapes import EncoderShape
 
 FORKS = (2 / 3, 1 / 3, 0.0)  # shares of the layers that stay shared, where own ones are tried
+GROUP_RANK = 2  # times the rank of one task's adapter has that of several
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,11 @@ class Way:
     """What of a task is its own.
 
     `all`: nothing but the head that was trained with the rest; `head`: a head trained on what the others left;
-    `adapter`: a low-rank change of the layers from `layer` on (counted from 0); `fork`: those layers themselves.
+    `adapter`: a low-rank change of the layers from `layer` on (counted from 0); `fork`: those layers themselves;
+    `group`: an adapter that it has together with other tasks.
     """
 
-    kind: Literal["all", "head", "adapter", "fork"]
+    kind: Literal["all", "head", "adapter", "fork", "group"]
     layer: int = 0
 
     @property
@@ -33,10 +35,15 @@ class Way:
     @property
     def own(self) -> bool:
         """Tell whether layers run once more for it."""
-        return self.kind in ("adapter", "fork")
+        return self.kind in ("adapter", "fork", "group")
+
+    @property
+    def low_rank(self) -> bool:
+        """Tell whether layers are changed by factors of low rank, and not copied."""
+        return self.kind in ("adapter", "group")
 
 
-ALL, HEAD = Way("all"), Way("head")
+ALL, HEAD, GROUP = Way("all"), Way("head"), Way("group")
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,14 @@ def cost_of(way: Way, shape: EncoderShape, rank: int) -> Cost:
         return Cost()
     hidden, wide = shape.hidden, shape.intermediate
     outputs = 5 * hidden + wide  # of a layer's six matrices
-    if way.kind == "adapter":
-        layer = 2 * rank * (outputs + 5 * hidden + wide)
+    if way.low_rank:
+        layer = 2 * rank_of(way, rank) * (outputs + 5 * hidden + wide)
     else:
         layer = 4 * hidden**2 + 2 * hidden * wide + 8 * outputs + 16 * hidden  # with scales, biases and norms in fp32
     own = shape.layers - way.layer
     return Cost(own * layer, own / shape.layers)
+
+
+def rank_of(way: Way, rank: int) -> int:
+    """Return the rank of a way's low-rank factors, where those of one task's adapter have `rank`."""
+    return GROUP_RANK * rank if way == GROUP else rank

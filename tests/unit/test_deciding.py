@@ -5,7 +5,7 @@ import pytest
 from umbel.deciding import Guard, Standing, Trial, decide, explain, guarded_in_words, mean_gain, over_alone
 from umbel.intervals import Interval
 from umbel.shapes import EncoderShape
-from umbel.ways import ALL, HEAD, Cost, Way, cost_of, ways_of
+from umbel.ways import ALL, GROUP, HEAD, Cost, Way, cost_of, rank_of, ways_of
 
 ADAPTER, FORK = Way("adapter", 8), Way("fork", 8)
 WAYS = [HEAD, ADAPTER, FORK]
@@ -89,6 +89,66 @@ def test_latency_is_a_budget_too():
     assert found["mood"].way == ADAPTER
 
 
+def grouping(gains, asked=None, noise=0.5):
+    """Return what pretends to train one part for several tasks: each one's gain by its name."""
+
+    def answer(tasks):
+        if asked is not None:
+            asked.append(list(tasks))
+        return {
+            task: Trial(GROUP, 70 + gains[task], Interval(gains[task], gains[task] - noise, gains[task] + noise),
+                        COSTS_TOGETHER[GROUP], tuple(tasks))
+            for task in tasks
+        }  # fmt: skip
+
+    return answer
+
+
+COSTS_TOGETHER = {**COSTS, GROUP: Cost(3_000_000, 1.0)}
+LOSING = [standing(80.0, task="names"), standing(76.0, task="slots"), standing(74.0, task="terms")]
+
+
+def test_tasks_that_lose_have_one_part_together_and_share_its_cost():
+    asked, tried = [], []
+    together = grouping({"names": 9.5, "slots": 5.5, "terms": 4}, asked)
+    fine = standing(60.0, task="mood")
+    found = decide([fine, *LOSING], WAYS, COSTS_TOGETHER, Cost(10**7, 1.0), trying({}, tried=tried), together)
+    assert asked == [["names", "slots", "terms"]]
+    assert tried == []
+    assert [choice.way for choice in found.values()] == [ALL, GROUP, GROUP, GROUP]
+    assert sum((choice.cost for choice in found.values()), Cost()).within(Cost(3_000_000, 1.0))
+    said = explain(found["names"])
+    assert "names has an adapter of all layers together with slots, terms: 70.00 shared" in said["en"]
+    assert "names 使用与其他任务合用的全层适配器（slots、terms）" in said["zh"]
+
+
+def test_a_task_that_the_common_part_does_not_help_takes_one_of_its_own_from_what_is_left():
+    tried = []
+    together = grouping({"names": 0.1, "slots": 5.5, "terms": 4})
+    gains = trying({"head": 0, "adapter": 9.5}, tried=tried)
+    found = decide(LOSING, WAYS, COSTS_TOGETHER, Cost(10**7, 1.4), gains, together)
+    assert [found[task].way for task in ("names", "slots", "terms")] == [ADAPTER, GROUP, GROUP]
+    assert [trial.way for trial in found["names"].trials] == [GROUP, HEAD, ADAPTER]
+    assert sum((choice.cost for choice in found.values()), Cost()).encodings == pytest.approx(4 / 3)
+    left = decide(LOSING, WAYS, COSTS_TOGETHER, Cost(10**7, 1.1), trying({"head": 0}), together)
+    assert left["names"].way == ALL
+    assert "an adapter of all layers together +0.10" in explain(left["names"])["en"]
+
+
+@pytest.mark.parametrize(("losing", "encodings"), [(LOSING[:2], 1.0), (LOSING, 0.9)])
+def test_no_part_is_trained_together_for_few_tasks_or_over_the_budget(losing, encodings):
+    asked = []
+    decide(losing, WAYS, COSTS_TOGETHER, Cost(10**7, encodings), trying({"head": 10}), grouping({}, asked))
+    assert asked == []
+
+
+def test_a_common_part_that_helps_nobody_costs_nothing():
+    together = grouping({"names": 0.1, "slots": 0.2, "terms": -1})
+    gains = trying({"head": 0, "adapter": 0, "fork": 10})
+    found = decide(LOSING[:3], WAYS, COSTS_TOGETHER, Cost(3 * 10**7, 1.0), gains, together)
+    assert [choice.way for choice in found.values()] == [FORK, FORK, FORK]
+
+
 def test_sentences_say_why_in_both_languages():
     choice = decide([standing(80.0, hurt_by="topic")], WAYS, COSTS, PLENTY, trying({"head": 0, "adapter": 9}))["mood"]
     said = explain(choice)
@@ -138,3 +198,5 @@ def test_costs_are_those_of_stored_layers():
     assert fork.bytes == pytest.approx(4 * 1.8e6, rel=0.02)
     assert fork.encodings == adapter.encodings == pytest.approx(1 / 3)
     assert adapter.bytes == 4 * 2 * 16 * (4 * 2 * 384 + 2 * (384 + 1536))
+    assert cost_of(GROUP, shape, 16).bytes == 12 * 2 * 2 * 16 * (4 * 2 * 384 + 2 * (384 + 1536))
+    assert (rank_of(GROUP, 16), rank_of(ADAPTER, 16), cost_of(GROUP, shape, 16).encodings) == (32, 16, 1.0)

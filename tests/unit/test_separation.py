@@ -15,11 +15,11 @@ from umbel.deciding import Standing, Trial, decide
 from umbel.frozen import HiddenStates
 from umbel.intervals import Interval
 from umbel.loading import backbone_of_pack
-from umbel.pack import read_pack
+from umbel.pack import read_pack, write_task
 from umbel.parts import Parts
 from umbel.spec import load_spec
 from umbel.teach import prove
-from umbel.ways import HEAD, Cost, Way, cost_of
+from umbel.ways import GROUP, HEAD, Cost, Way, cost_of
 
 DECLARATION = """
 pack: tiny
@@ -71,9 +71,9 @@ def home(trained, monkeypatch):
     return trained
 
 
-def worker(home, name, alone=None):
+def worker(home, name, alone=None, declaration="pack.yaml"):
     """Return a separation of the joint pack, which is told of scores alone."""
-    joint, spec = read_pack("run/pack"), load_spec("pack.yaml")
+    joint, spec = read_pack("run/pack"), load_spec(declaration)
     found = separation.Separation(Parts(spec, load(spec), backbone_of_pack(joint), home / name, name), joint, {})
     found.parts.state.alone.update(alone or {})
     return found
@@ -111,6 +111,52 @@ def test_each_way_is_trained_taken_and_answers(home, way, monkeypatch):
     card = (pack.folder / "CARD.md").read_text()
     assert notes["tasks"][task]["why"]["en"] in card
     assert notes["summary"]["en"] in card
+
+
+def test_tasks_that_lose_are_given_one_part_together(home, monkeypatch):
+    monkeypatch.setattr("umbel.deciding.TOGETHER", 2)
+    monkeypatch.setattr("umbel.compile.MIN_COSINE", 0.9)  # bfloat16 does to a few random numbers more than to many
+    gentle = DECLARATION.replace("rate: 3.0e-3", "rate: 5.0e-4").replace("{epochs: 12, r", "{epochs: 20, r")
+    (home / "gentle.yaml").write_text(gentle)
+    work = worker(home, "together", {"mood": 100.0, "city": 100.0}, "gentle.yaml")
+    work.ways = []
+    pack = work.run()
+    notes = pack.manifest.training["separation"]
+    assert {each["way"] for each in notes["tasks"].values()} == {"group-0"}
+    assert "an adapter of all layers together with" in notes["tasks"]["mood"]["why"]["en"]
+    assert (notes["latency"], notes["over_all"][1] > 0) == (2, True)
+    one, other = pack.forks["mood"], pack.forks["city"]
+    assert one == other
+    assert [path.name for path in (pack.folder / "forks").iterdir()] == [one.file.removeprefix("forks/")]
+    assert (pack.folder / one.file).stat().st_size == pytest.approx(notes["megabytes"] * 1e6, rel=0.2)
+    prove(umbel.load("run/pack"), umbel.load(pack.folder), "mood", "city")
+    for engine in ("runtime", "torch"):
+        told = json.loads(invoke("evaluate", pack.folder, "--data", "pack.yaml", "--engine", engine, "--json").stdout)
+        for task in ("mood", "city"):
+            assert told[task]["score"] == pytest.approx(pack.manifest.tasks[task].scores["score"])
+    monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
+    assert worker(home, "together", {}, "gentle.yaml").together(["mood", "city"]) == work.together(["mood", "city"])
+
+
+def test_a_part_that_two_tasks_have_together_runs_once_and_goes_with_the_last_of_them(home, monkeypatch):
+    work = worker(home, "shared")
+    work.parts.trained(work.joint, ["mood", "city"], GROUP, "both", 1.0)
+    both = work.parts.put(work.joint, ["mood", "city"], "both")
+    model = umbel.load(both.folder)
+    runs = []
+    (engine,) = {id(engine): engine for engine in model.forward._forks._engines.values()}.values()
+    encode = engine.encode
+    monkeypatch.setattr(engine, "encode", lambda *given: runs.append(1) or encode(*given))
+    together = model("good to Paris bad")
+    assert len(runs) == 1
+    for task in ("mood", "city"):
+        assert model("good to Paris bad", [task])[task] == together[task]
+    mood, city = (both.manifest.tasks[task] for task in ("mood", "city"))
+    first = write_task(both, home / "first", "mood", mood.model_copy(update={"fork": None}), both.head("mood"))
+    assert first.forks.keys() == {"city"}
+    assert (first.folder / city.fork.file).is_file()
+    second = write_task(first, home / "second", "city", city.model_copy(update={"fork": None}), both.head("city"))
+    assert list((second.folder / "forks").iterdir()) == []
 
 
 def test_parts_above_one_layer_share_what_was_encoded_once(home, monkeypatch):
