@@ -171,7 +171,11 @@ def teach_reading(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(metavar="PACK", help="Begin with that pack's reading head, at half the rate.", show_default=False),
+        typer.Option(
+            metavar="PACK",
+            help="Begin with that pack's reading head, at half the rate; end half way back to it where that is better.",
+            show_default=False,
+        ),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
 ) -> None:

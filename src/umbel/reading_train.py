@@ -41,6 +41,7 @@ SORTED = 512  # passages among which those of like length share a batch
 ASKED = 4  # questions of a passage in one batch, at most
 IMPOSSIBLE = -1e9
 Halves = NDArray[np.float16]
+Weights = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -273,38 +274,49 @@ def _span_logits(logits: Tensor, covering: Tensor) -> Tensor:
     return (start[:, :, None] + end[:, None, :]).masked_fill(~allowed, IMPOSSIBLE).flatten(1)
 
 
-def weights_of(model: ReadingModel) -> dict[str, NDArray[np.float32]]:
+def weights_of(model: ReadingModel) -> Weights:
     """Return the head's weights by name, as `reading` wants them."""
     return {name: value.detach().numpy() for name, value in model.named_parameters()}
+
+
+def half_way(trained: Weights, start: Weights) -> Weights:
+    """Return the mean of a head's weights and those it began with: less bent to its rows (Wortsman et al. 2022)."""
+    return {name: ((value + start[name]) / 2).astype(np.float32) for name, value in trained.items()}
 
 
 def add_reading(
     model: Model,
     folder: Path,
-    weights: dict[str, NDArray[np.float32]],
+    heads: Mapping[str, Weights],
     data: Data,
     training: dict[str, Any],
     version: str = "",
 ) -> Pack:
-    """Write the model's pack with this head to `folder`, calibrated and scored on the dev rows of `data`.
+    """Write the model's pack with a reading head to `folder`, calibrated and scored on the dev rows of `data`.
 
+    Of several heads, by name, it is the one that answers most dev questions exactly; `training` notes all their scores.
     The pack keeps its version unless another is given.
 
     Raises:
         CacheError: the folder cannot be written.
     """
-    head = ReadingHead(weights)
-    asked = list(_asked(model, head, data))
+    tried = {name: _calibrated(list(_asked(model, ReadingHead(weights), data))) for name, weights in heads.items()}
+    taken = max(tried, key=lambda name: tried[name]["scores"].get("score", 0.0))
+    if len(tried) > 1:
+        training = training | {"heads": {name: each["scores"].get("score") for name, each in tried.items()}}
+    version = version or model.pack.manifest.version
+    return write_reading(model.pack, folder, heads[taken], tried[taken] | {"training": training}, version, card_of)
+
+
+def _calibrated(asked: Sequence[Answered]) -> dict[str, Any]:
+    """Return what a pack keeps of the answers of a head: their calibration and scores."""
     calibration = answered.fit(asked)
     before, after = (answered.scores(asked, each).get("extract", {}) for each in (UNCALIBRATED, calibration))
-    known = {
+    return {
         "temperature": calibration.temperatures.get("extract", 1.0),
         "brevity": calibration.brevity,
         "scores": after | {"ece-before": before.get("ece")},
-        "training": training,
     }
-    version = version or model.pack.manifest.version
-    return write_reading(model.pack, folder, weights, known, version, card_of)
 
 
 def _asked(model: Model, head: ReadingHead, data: Data) -> Iterable[Answered]:

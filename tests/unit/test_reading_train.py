@@ -15,7 +15,7 @@ from umbel.decide import LONGEST
 from umbel.errors import InputError, PackError
 from umbel.pack import READING, read_pack
 from umbel.questions import Extract, Predicate
-from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, passages_of, weights_of
+from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, half_way, passages_of, weights_of
 from umbel.spec import load_spec
 
 # Of a text of good, bad and to, "where" asks for the Paris in it.
@@ -79,7 +79,7 @@ def passages(model, data, most=32):
 
 def test_it_learns_where_answers_stand(model, data, folder):
     weights = weights_of(ReadingTrainer(passages(model, data), SETTINGS, folder / "run").run())
-    pack = add_reading(model, folder / "out", weights, data, {"epochs": 12})
+    pack = add_reading(model, folder / "out", {"trained": weights}, data, {"epochs": 12})
     assert pack.manifest.reading.scores["score"] > 90
     answer = umbel.load(folder / "out").ask("good to Paris bad", [Extract("Paris")])[0]
     assert (answer.span.start, answer.span.end, answer.span.text) == (8, 13, "Paris")
@@ -90,11 +90,26 @@ def test_nothing_else_moves(model, data, folder):
     tasks = [name for name in model.tasks if name != "vector"]
     before = [model(texts, tasks), [model.ask(text, questions) for text in texts]]
     weights = weights_of(ReadingTrainer(passages(model, data), SETTINGS, folder / "run").model)
-    add_reading(model, folder / "out", weights, data, {})
+    add_reading(model, folder / "out", {"trained": weights}, data, {})
     again = umbel.load(folder / "out")
     assert [again(texts, tasks), [again.ask(text, questions) for text in texts]] == before
     for path in (folder / "tiny").rglob("*.safetensors"):
         assert (folder / "out" / path.relative_to(folder / "tiny")).read_bytes() == path.read_bytes()
+
+
+def test_of_several_heads_the_one_that_answers_most_is_taken(model, data, folder):
+    trainer = ReadingTrainer(passages(model, data), SETTINGS, folder / "run")
+    fresh = {name: value.copy() for name, value in weights_of(trainer.model).items()}
+    trained = weights_of(trainer.run())
+    between = half_way(trained, fresh)
+    assert all(np.allclose(between[name] * 2, trained[name] + fresh[name], atol=1e-6) for name in trained)
+    heads = {"fresh": fresh, "trained": trained, "half way": between}
+    pack = add_reading(model, folder / "out", heads, data, {"epochs": 12})
+    told = pack.manifest.reading.training
+    assert told["epochs"] == 12
+    assert told["heads"]["fresh"] < max(told["heads"].values()) == pack.manifest.reading.scores["score"]
+    taken = max(told["heads"], key=told["heads"].get)
+    assert all(np.array_equal(heads[taken][name], value) for name, value in pack.reading().items())
 
 
 def test_a_broken_run_goes_on_to_the_same_weights(model, data, folder):
@@ -124,7 +139,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(model, data, folder):
 
 def test_an_answer_is_the_same_alone_and_among_others(model, data, folder):
     weights = weights_of(ReadingTrainer(passages(model, data), SETTINGS, folder / "run").model)
-    add_reading(model, folder / "out", weights, data, {})
+    add_reading(model, folder / "out", {"trained": weights}, data, {})
     again = umbel.load(folder / "out")
     text, questions = (
         "good to Paris bad to",
