@@ -27,7 +27,7 @@ from umbel.records import LabelPrediction, SpansPrediction
 Floats = NDArray[np.float32]
 THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2).tolist()  # of mentions
 BREVITIES = np.linspace(0.0, 1.5, 7).round(2).tolist()  # of answers
-MIN_ASKED = 20  # fewer of a kind fit nothing
+MIN_ASKED, MOST_ASKED = 20, 1000  # fewer of a kind fit nothing, more fit it no better
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Answered:
 
 def fit(asked: Iterable[Answered]) -> Calibration:
     """Return temperatures by kind of question, the threshold of mentions with the best F1, the brevity of answers."""
-    by_kind = {name: found for name, found in _by_kind(asked).items() if len(found) >= MIN_ASKED}
+    by_kind = {name: _some(found) for name, found in _by_kind(asked).items() if len(found) >= MIN_ASKED}
     tried = [replace(UNCALIBRATED, brevity=brevity) for brevity in BREVITIES if brevity == 0 or "extract" in by_kind]
     calibration = max(tried, key=lambda each: _score("extract", by_kind, each))
     temperatures = {
@@ -57,6 +57,11 @@ def fit(asked: Iterable[Answered]) -> Calibration:
         return calibration
     tried = [replace(calibration, mention=threshold) for threshold in THRESHOLDS]
     return max(tried, key=lambda each: _score("mentions", by_kind, each))
+
+
+def _some(found: list[Answered]) -> list[Answered]:
+    """Return MOST_ASKED of them at most, from everywhere."""
+    return found[:: -(-len(found) // MOST_ASKED)]
 
 
 def _score(kind: str, by_kind: Mapping[str, list[Answered]], calibration: Calibration) -> float:
