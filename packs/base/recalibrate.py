@@ -27,7 +27,7 @@ from umbel.decide import BLANK_SHARE, UNCALIBRATED
 from umbel.errors import InputError, UmbelError
 from umbel.evaluate import spread
 from umbel.manifest import Manifest
-from umbel.pack import WITH_BLANK, read_pack
+from umbel.pack import format_of, read_pack
 from umbel.publish import DEV_ASKED
 from umbel.questions import Choice, Score
 from umbel.reader import Reader
@@ -68,8 +68,8 @@ def recalibrated(manifest: Manifest, found: list[Answered], blank: float) -> Man
         "blank": blank,
         "scores": branches.scores | scores,
     }
-    number = max(manifest.format, WITH_BLANK) if blank else manifest.format
-    return manifest.model_copy(update={"branches": branches.model_copy(update=update), "format": number})
+    changed = manifest.model_copy(update={"branches": branches.model_copy(update=update)})
+    return changed.model_copy(update={"format": format_of(changed)})
 
 
 def main() -> None:

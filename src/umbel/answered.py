@@ -44,10 +44,13 @@ class Answered:
         return decide.answer(self.question, self.text, self.windows, calibration)
 
 
-def fit(asked: Iterable[Answered]) -> Calibration:
-    """Return temperatures by kind of question, the threshold of mentions with the best F1, the brevity of answers."""
+def fit(asked: Iterable[Answered], start: Calibration = UNCALIBRATED) -> Calibration:
+    """Return temperatures by kind of question, the threshold of mentions with the best F1, the brevity of answers.
+
+    Answers are as exact and overlap as much with the gold ones as brevity can make them. The rest is that of `start`.
+    """
     by_kind = {name: _some(found) for name, found in _by_kind(asked).items() if len(found) >= MIN_ASKED}
-    tried = [replace(UNCALIBRATED, brevity=brevity) for brevity in BREVITIES if brevity == 0 or "extract" in by_kind]
+    tried = [replace(start, brevity=brevity) for brevity in BREVITIES if brevity == 0 or "extract" in by_kind]
     calibration = max(tried, key=lambda each: _score("extract", by_kind, each))
     temperatures = {
         name: fit_temperature(_loss_of(found, calibration)) for name, found in by_kind.items() if name != "mentions"
@@ -66,7 +69,8 @@ def _some(found: list[Answered]) -> list[Answered]:
 
 def _score(kind: str, by_kind: Mapping[str, list[Answered]], calibration: Calibration) -> float:
     found = by_kind.get(kind, [])
-    return scores(found, calibration)[kind]["score"] if found else 0.0
+    reached = scores(found, calibration)[kind] if found else {}
+    return reached.get("score", 0.0) + reached.get("f1", 0.0)
 
 
 def scores(asked: Iterable[Answered], calibration: Calibration) -> dict[str, dict[str, float]]:
@@ -77,7 +81,7 @@ def scores(asked: Iterable[Answered], calibration: Calibration) -> dict[str, dic
 def scored(answers: Iterable[tuple[Question, Any, decide.Answer]]) -> dict[str, dict[str, float]]:
     """Return for each kind of question `asked`, `score` (percent right, or F1 of mentions) and, but for those, `ece`.
 
-    A span is right where it is exactly the gold one, or rightly none.
+    A span is right where it is exactly the gold one, or rightly none; its `f1` is that of the characters' places.
     """
     by_kind: dict[str, list[tuple[Question, Any, decide.Answer]]] = {}
     for each in answers:
@@ -86,6 +90,8 @@ def scored(answers: Iterable[tuple[Question, Any, decide.Answer]]) -> dict[str, 
     for name, found in sorted(by_kind.items()):
         right = np.array([decide.is_right(*each) for each in found])
         entry: dict[str, float] = {"asked": len(found), "score": float(100 * right.mean())}
+        if name == "extract":
+            entry["f1"] = float(100 * np.mean([decide.overlap(gold, answer) for _, gold, answer in found]))
         if name == "mentions":
             entry["score"] = _mentions_f1(found)
         else:

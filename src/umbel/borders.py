@@ -35,9 +35,18 @@ def bare(text: str, start: int, end: int) -> tuple[int, int]:
     >>> bare("no, here。", 3, 9)
     (4, 8)
     """
-    while start < end and (text[end - 1] in AROUND or text[end - 1].isspace()):
+    return _stripped(text, start, end, AROUND)
+
+
+def without_spaces(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the borders of `text[start:end]` without the spaces at its ends."""
+    return _stripped(text, start, end, "")
+
+
+def _stripped(text: str, start: int, end: int, characters: str) -> tuple[int, int]:
+    while start < end and (text[end - 1] in characters or text[end - 1].isspace()):
         end -= 1
-    while start < end and (text[start] in AROUND or text[start].isspace()):
+    while start < end and (text[start] in characters or text[start].isspace()):
         start += 1
     return start, end
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from umbel.borders import bare, inside_a_word, whole_words
 from umbel.calibrate import sigmoid, softmax
+from umbel.overhangs import Sheds
 from umbel.questions import (
     Choice,
     Extract,
@@ -32,6 +33,7 @@ Floats = NDArray[np.float32]
 LONGEST = 64  # tokens of a span
 LIKELIEST = 256  # spans of a text, of which those that say the same are taken together
 BLANK, BLANK_SHARE = "。", 0.4  # a text that says nothing, and `Calibration.blank` of new packs (docs/log.md)
+NO_SHEDS = Sheds()
 LEAST = 1e-3  # of the likeliest one's probability: less changes nothing
 
 
@@ -56,13 +58,15 @@ class Calibration:
     """Temperatures by kind of question, and the probability from which a mention is given.
 
     `blank` is the share of what an option gets from a text that says nothing which is taken off its logit (contextual
-    calibration, Zhao et al. 2021). `brevity` is taken off an answer's logit for each natural logarithm of its tokens.
+    calibration, Zhao et al. 2021). `brevity` is taken off an answer's logit for each natural logarithm of its tokens;
+    `sheds` are characters that an answer's tokens carry over its borders.
     """
 
     temperatures: Mapping[str, float] = field(default_factory=dict)
     mention: float = 0.5
     blank: float = 0.0
     brevity: float = 0.0
+    sheds: Sheds = NO_SHEDS
 
 
 UNCALIBRATED = Calibration()
@@ -93,7 +97,7 @@ def answer(
             return judge(float(_mean(windows)[0]), temperature)
         case Extract():
             pointed = [Pointed(offsets, start, end) for offsets, (start, end) in windows]
-            return extract(text, pointed, temperature, question.must_answer, calibration.brevity)
+            return extract(text, pointed, temperature, question.must_answer, calibration.brevity, calibration.sheds)
         case Mentions():
             by_type = [
                 [Pointed(offsets, *(part[place] for part in logits)) for offsets, logits in windows]
@@ -138,32 +142,36 @@ def extract(
     temperature: float = 1.0,
     must_answer: bool = False,
     brevity: float = 0.0,
+    sheds: Sheds = NO_SHEDS,
 ) -> ExtractAnswer:
     """Return the likeliest answer over all windows, or that the text holds no answer, unless it must.
 
     A span's logit is its start's plus its end's, less those of its window's first token, which means "no answer"; one
     that two windows see counts with the larger. `brevity` moves probability from long spans to short ones, none from
-    or to "no answer". An answer is whole words without the
-    commas around them; where a text says it several times, its probability is that of all these places, and the
-    likeliest of them is given.
+    or to "no answer". An answer is whole words without the commas around them and what it `sheds`; where a text says
+    it several times, its probability is that of all these places, and the likeliest of them is given.
     """
     values, places, tokens = _spans_of(windows, temperature)
     if brevity and len(values):
         shorter = (values - brevity / temperature * np.log(tokens)).astype(np.float32)
         values = shorter + np.logaddexp.reduce(values) - np.logaddexp.reduce(shorter)
     probabilities = softmax(np.append(values, 0.0))  # the last is "no answer"
-    none, found = float(probabilities[-1]), _said(text, places, probabilities[:-1])
+    none, found = float(probabilities[-1]), _said(text, places, probabilities[:-1], sheds)
     if found is None or (found.probability < none and not must_answer):
         return ExtractAnswer(None, none)
     return ExtractAnswer(found, found.probability)
 
 
-def _said(text: str, places: NDArray[np.int32], probabilities: Floats) -> Span | None:
-    """Return the answer that the likeliest spans `[spans, 2]` say most probably, None where there are no spans."""
+def _said(text: str, places: NDArray[np.int32], probabilities: Floats, sheds: Sheds) -> Span | None:
+    """Return the answer that the likeliest spans say most probably, None where there are no spans.
+
+    `places` `[spans, 4]` are where each one's first and last token begin and end.
+    """
     said: dict[str, dict[tuple[int, int], float]] = {}
     likely = np.flatnonzero(probabilities >= probabilities.max(initial=0) * LEAST)
     for span in likely[np.argsort(-probabilities[likely], kind="stable")[:LIKELIEST]].tolist():
-        start, end = bare(text, *whole_words(text, *places[span].tolist()))
+        edges = places[span].tolist()
+        start, end = bare(text, *whole_words(text, *sheds.shed(text, edges[:2], edges[2:])))
         if start == end:
             continue
         there = said.setdefault(text[start:end], {})
@@ -176,7 +184,7 @@ def _said(text: str, places: NDArray[np.int32], probabilities: Floats) -> Span |
 
 
 def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, NDArray[np.int32], NDArray[np.int64]]:
-    """Return the values, places in the text `[spans, 2]` and numbers of tokens of all spans but the hopeless ones."""
+    """Return the values, places (`_said`) `[spans, 4]` and numbers of tokens of all spans but the hopeless ones."""
     values, places, tokens = [], [], []
     for window in windows:
         scores = span_scores(window.start, window.end) / temperature
@@ -187,11 +195,11 @@ def _spans_of(windows: Sequence[Pointed], temperature: float) -> tuple[Floats, N
         floor = max(scores.max(initial=-np.inf), none) - 20  # what is less likely by e^20 changes no sixth digit
         first, last = np.nonzero(scores > floor)
         values.append((scores[first, last] - none).astype(np.float32))
-        places.append(np.stack([window.offsets[first, 0], window.offsets[last, 1]], axis=1))
+        places.append(np.concatenate([window.offsets[first], window.offsets[last]], axis=1))
         tokens.append(last - first + 1)
     if len(windows) == 1:
         return values[0], places[0], tokens[0]
-    starts, ends = np.concatenate(places).T.astype(np.int64)
+    starts, ends = np.concatenate(places)[:, [0, 3]].T.astype(np.int64)
     _, firsts, owners = np.unique(starts << 32 | ends, return_index=True, return_inverse=True)
     best = np.full(len(firsts), -np.inf, np.float32)
     np.maximum.at(best, owners, np.concatenate(values))
@@ -249,6 +257,15 @@ def _typed_spans(window: Pointed, threshold: float, temperature: float) -> Itera
             probability = float(np.exp((log_start[first] + log_end[last] + inside) / 3))
             if probability >= threshold:
                 yield probability, int(window.offsets[first, 0]), int(window.offsets[last, 1])
+
+
+def overlap(gold: tuple[int, int] | None, found: Answer) -> float:
+    """Return the F1 of an extracted answer's characters, by their places; 1 where there is rightly none."""
+    assert isinstance(found, ExtractAnswer)
+    if not gold or not found.span:
+        return float(not gold and not found.span)
+    shared = max(min(gold[1], found.span.end) - max(gold[0], found.span.start), 0)
+    return 2 * shared / (gold[1] - gold[0] + found.span.end - found.span.start)
 
 
 def is_right(question: Question, gold: Any, found: Answer) -> float:

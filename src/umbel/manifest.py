@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from umbel.decide import Calibration
+from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
@@ -61,11 +63,19 @@ class BranchesFile(File):
 class ReadingFile(File):
     """The reading head, what its answers are calibrated by and its dev scores; what it was trained with."""
 
-    newer = ("brevity",)
+    newer = ("brevity", "trim_start", "trim_end")
     temperature: float = 1.0
     brevity: float = 0.0
+    trim_start: str = ""
+    trim_end: str = ""
     scores: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+
+    def calibration(self, other: Calibration) -> Calibration:
+        """Return the calibration of other questions with what answers from passages need."""
+        temperatures = {**other.temperatures, "extract": self.temperature}
+        sheds = Sheds(self.trim_start, self.trim_end)
+        return replace(other, temperatures=temperatures, brevity=self.brevity, sheds=sheds)
 
 
 class ForkFile(AdapterFile):

@@ -371,10 +371,19 @@ def _fill(
 
 def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
     """Write the manifest in the oldest format that holds all of it, and return it so."""
+    manifest = manifest.model_copy(update={"format": format_of(manifest)})
+    absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
+    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")
+    return manifest
+
+
+def format_of(manifest: Manifest) -> int:
+    """Return the oldest format that holds all of a manifest."""
     asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
     newer = manifest.flow or any(entry.fork or entry.writing for entry in manifest.tasks.values())
     blank = manifest.branches and manifest.branches.blank
-    brevity = any(part and part.brevity for part in (manifest.branches, manifest.reading))
+    parts = [part for part in (manifest.branches, manifest.reading) if part]
+    brevity = any(name in part.model_dump() for part in parts for name in ("brevity", "trim_start", "trim_end"))
     needs = {
         WITH_BRANCHES: asks,
         WITH_READING: manifest.reading,
@@ -382,11 +391,7 @@ def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
         WITH_BLANK: blank,
         WITH_BREVITY: brevity,
     }
-    found = max((number for number, needed in needs.items() if needed), default=1)
-    manifest = manifest.model_copy(update={"format": found})
-    absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
-    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")
-    return manifest
+    return max((number for number, needed in needs.items() if needed), default=1)
 
 
 def _save(draft: Path, name: str, tensors: Tensors) -> File:

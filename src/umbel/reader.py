@@ -304,8 +304,6 @@ def reader_of(
     manifest, head = pack.manifest, None
     calibration = manifest.branches.calibration if manifest.branches else UNCALIBRATED
     if manifest.reading:
-        temperatures = {**calibration.temperatures, "extract": manifest.reading.temperature}
-        calibration = replace(calibration, temperatures=temperatures, brevity=manifest.reading.brevity)
-        head = ReadingHead(pack.reading())
+        calibration, head = manifest.reading.calibration(calibration), ReadingHead(pack.reading())
     languages = sorted({language for task in pack.tasks.values() for language in task.languages})
     return Reader(engine, pack.branches(), calibration, embedding, tokenizer, encode, languages, head)

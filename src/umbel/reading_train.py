@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from umbel.data import Data
 from umbel.decide import LONGEST, UNCALIBRATED
 from umbel.errors import InputError
 from umbel.extraction import features_of, shared_words
+from umbel.overhangs import Sheds, learnt
 from umbel.pack import Pack, write_reading
 from umbel.questions import Extract
 from umbel.reading import ReadingHead, value_layers
@@ -294,27 +295,48 @@ def add_reading(
 ) -> Pack:
     """Write the model's pack with a reading head to `folder`, calibrated and scored on the dev rows of `data`.
 
-    Of several heads, by name, it is the one that answers most dev questions exactly; `training` notes all their scores.
+    Which characters answers shed is learnt from the train rows. Of several heads, by name, it is the one whose answers
+    to dev questions are best (exact and overlapping); `training` notes all their scores.
     The pack keeps its version unless another is given.
 
     Raises:
         CacheError: the folder cannot be written.
     """
-    tried = {name: _calibrated(list(_asked(model, ReadingHead(weights), data))) for name, weights in heads.items()}
-    taken = max(tried, key=lambda name: tried[name]["scores"].get("score", 0.0))
+    sheds = learnt(_gold_places(model, data))
+    tried = {
+        name: _calibrated(list(_asked(model, ReadingHead(weights), data)), sheds) for name, weights in heads.items()
+    }
+    taken = max(tried, key=lambda name: _worth(tried[name]["scores"]))
     if len(tried) > 1:
-        training = training | {"heads": {name: each["scores"].get("score") for name, each in tried.items()}}
+        training = training | {"heads": {name: _worth(each["scores"]) for name, each in tried.items()}}
     version = version or model.pack.manifest.version
     return write_reading(model.pack, folder, heads[taken], tried[taken] | {"training": training}, version, card_of)
 
 
-def _calibrated(asked: Sequence[Answered]) -> dict[str, Any]:
+def _worth(scores: Mapping[str, float]) -> float:
+    """Return the mean of how many answers are exact, and of how much they overlap with the gold ones."""
+    return (scores.get("score", 0.0) + scores.get("f1", 0.0)) / 2
+
+
+def _gold_places(model: Model, data: Data) -> Iterable[tuple[str, list[tuple[int, int]], NDArray[np.int32]]]:
+    """Yield train texts with their gold answers and tokens' offsets, as `overhangs.learnt` wants them."""
+    for row in (row for rows in data.train.values() for row in rows):
+        places = [gold for _, gold in extracts_of(row, data) if gold]
+        if places:
+            offsets = model.tokenizer.windows_many([row.text])[0][0].offsets
+            yield row.text, [place for place in places if place[1] <= offsets[:, 1].max()], offsets
+
+
+def _calibrated(asked: Sequence[Answered], sheds: Sheds) -> dict[str, Any]:
     """Return what a pack keeps of the answers of a head: their calibration and scores."""
-    calibration = answered.fit(asked)
-    before, after = (answered.scores(asked, each).get("extract", {}) for each in (UNCALIBRATED, calibration))
+    start = replace(UNCALIBRATED, sheds=sheds)
+    calibration = answered.fit(asked, start)
+    before, after = (answered.scores(asked, each).get("extract", {}) for each in (start, calibration))
     return {
         "temperature": calibration.temperatures.get("extract", 1.0),
         "brevity": calibration.brevity,
+        "trim_start": sheds.start,
+        "trim_end": sheds.end,
         "scores": after | {"ece-before": before.get("ece")},
     }
 

@@ -6,6 +6,7 @@ import pytest
 from umbel import answered
 from umbel.answered import Answered
 from umbel.decide import UNCALIBRATED, Calibration
+from umbel.overhangs import Sheds
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
 
 OFFSETS = np.array([(0, 0), (0, 4), (5, 8), (9, 12), (0, 0)], np.int32)
@@ -44,7 +45,20 @@ def test_brevity_is_taken_where_short_answers_are_right_and_left_where_long_ones
     fitted = answered.fit(short)
     assert fitted.brevity > 0
     assert answered.scores(short, fitted)["extract"]["score"] == 100
-    assert answered.scores(short, UNCALIBRATED)["extract"]["score"] == 0
+    before = answered.scores(short, UNCALIBRATED)["extract"]
+    assert (before["score"], before["f1"]) == (0, pytest.approx(50))
+
+
+def test_what_a_calibration_starts_with_stays():
+    start = Calibration(blank=0.3, sheds=Sheds("a", "b"))
+    fitted = answered.fit(overconfident(), start)
+    assert (fitted.blank, fitted.sheds) == (0.3, start.sheds)
+    assert fitted.temperatures["choice"] == pytest.approx(5, rel=0.2)
+
+
+def test_more_questions_than_are_needed_fit_the_same():
+    many = overconfident(3 * answered.MOST_ASKED)
+    assert answered.fit(many) == answered.fit(many[::3])
 
 
 def test_every_kind_is_scored_by_its_own_rule():

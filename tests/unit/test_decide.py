@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from umbel import decide
 from umbel.decide import Pointed
-from umbel.questions import Choice, Mentions, Option, Score
+from umbel.overhangs import Sheds
+from umbel.questions import Choice, ExtractAnswer, Mentions, Option, Score
+from umbel.records import Span
 
 TEXT = "Anna met Bob in Paris"
 WORDS = [(0, 4), (5, 8), (9, 12), (13, 15), (16, 21)]
@@ -155,6 +157,33 @@ def test_an_answer_has_no_commas_around_it_and_is_not_one():
     assert (found.span.text, found.span.start, found.span.end) == ("北京", 1, 3)
     comma = window(pieces, start=[(0, 0), (3, 5), (4, 4)], end=[(0, 0), (3, 5), (4, 4)])
     assert decide.extract(text, [comma], must_answer=True).span.text == "很大"
+
+
+def test_an_answer_sheds_what_its_tokens_carry_over_its_borders():
+    text, pieces = "因大雪的缘故", [(0, 4), (4, 6)]
+    found = [window(pieces, start=[(0, 0), (1, 5)], end=[(0, 0), (1, 5)])]
+    assert decide.extract(text, found).span.text == "因大雪的"
+    span = decide.extract(text, found, sheds=Sheds("因", "的")).span
+    assert (span.text, span.start, span.end) == ("大雪", 1, 3)
+    assert decide.extract(text, found, sheds=Sheds("因大雪的", "的")).span.text == "的"  # never a whole token
+    twice = decide.extract(text, found * 2, sheds=Sheds("因", "的"))
+    assert twice == decide.extract(text, found, sheds=Sheds("因", "的"))
+
+
+@pytest.mark.parametrize(
+    ("gold", "found", "f1"),
+    [
+        ((0, 4), (0, 4), 1),
+        ((0, 4), (2, 6), 0.5),
+        ((0, 4), (4, 8), 0),
+        (None, None, 1),
+        ((0, 4), None, 0),
+        (None, (0, 4), 0),
+    ],
+)
+def test_overlap_is_that_of_places(gold, found, f1):
+    answer = ExtractAnswer(Span(*found, "answer", "") if found else None, 0.5)
+    assert decide.overlap(gold, answer) == f1
 
 
 def test_parts_of_one_word_are_one_answer():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from tiny_pack import write_tiny_backbone, write_tiny_pack
 
+from umbel.decide import Calibration
 from umbel.errors import CacheError, PackError
-from umbel.pack import FORMAT, MANIFEST, find_pack, read_pack, write_pack
+from umbel.manifest import BackboneName, Manifest, ReadingFile
+from umbel.pack import FORMAT, MANIFEST, find_pack, format_of, read_pack, write_pack
 
 
 @pytest.fixture
@@ -111,3 +113,16 @@ def test_a_failed_write_leaves_the_old_pack(pack, monkeypatch):
     monkeypatch.undo()
     read_pack(pack.folder).verify()
     assert [path.name for path in pack.folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("known", "number"), [({}, 3), ({"brevity": 0.5}, 6), ({"trim_end": "的"}, 6)])
+def test_a_reading_head_takes_the_oldest_format_that_holds_it(known, number):
+    reading = ReadingFile(file="", sha256="", **known)
+    backbone = BackboneName(name="tiny", sha256="")
+    manifest = Manifest(name="one", version="1", backbone=backbone, tasks={}, reading=reading)
+    assert format_of(manifest) == number
+    kept = reading.model_dump()
+    assert kept.keys() & {"brevity", "trim_start", "trim_end"} == known.keys()
+    other = reading.calibration(Calibration({"choice": 2.0}, blank=0.3))
+    assert other.temperatures == {"choice": 2.0, "extract": 1.0}
+    assert (other.brevity, other.sheds.end) == (known.get("brevity", 0), known.get("trim_end", ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -12,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel import calibrate, metrics
-from umbel.borders import whole_words
+from umbel.borders import whole_words, without_spaces
 from umbel.errors import suggest
 from umbel.kinds.base import Floats
+from umbel.overhangs import Sheds, learnt
 from umbel.records import Prediction, Span, SpansPrediction, Task, Window, label_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 UNTRAINED = -100
-MIN_OVERHANGS = 3  # a character seen less often beyond a border is left where it is
 OUTSIDE = 0  # tags: 0 outside, 1 + 2 * label begins a span, 2 + 2 * label continues it
 
 Gold = tuple[tuple[int, int, str], ...]
@@ -122,24 +121,11 @@ class TokenClassification:
     def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
         """Learn which characters a span sheds: those that more often reach over its border than stand at its end.
 
-        A token may cover more than a mention (`以上的` for `以上`), as words of a vocabulary are longer than mentions.
-        Letters that have a case, and digits, are never shed: they are parts of a word (`dogs`), not words of their own.
+        `overhangs.learnt` says which.
         """
-        over, inside = (Counter[str](), Counter[str]()), (Counter[str](), Counter[str]())
-        for text, gold, window in rows:
-            for start, end, _ in gold:
-                before, after = _overhang(window.offsets, start, end)
-                over[0].update(text[before:start])
-                over[1].update(text[end:after])
-                inside[0].update(text[start])
-                inside[1].update(text[end - 1])
-        shed = [
-            "".join(
-                sorted(c for c, n in reached.items() if n >= MIN_OVERHANGS and n > kept[c] and not _is_of_a_word(c))
-            )
-            for reached, kept in zip(over, inside, strict=True)
-        ]
-        return replace(task, trim_start=shed[0], trim_end=shed[1])
+        spans = ((text, [(start, end) for start, end, _ in gold], window.offsets) for text, gold, window in rows)
+        found = learnt(spans)
+        return replace(task, trim_start=found.start, trim_end=found.end)
 
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
@@ -208,7 +194,8 @@ def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offse
             last += 1
         taken = spans[-1].end if spans else 0
         free = max(int(offsets[first, 0]), taken)  # tokens may share a character
-        start, end = _trim(task, text, (free, int(offsets[first, 1])), (int(offsets[last, 0]), int(offsets[last, 1])))
+        edges = (free, int(offsets[first, 1])), (int(offsets[last, 0]), int(offsets[last, 1]))
+        start, end = without_spaces(text, *Sheds(task.trim_start, task.trim_end).shed(text, *edges))
         if start < end:
             start, end = whole_words(text, start, end)
             start = max(start, taken)
@@ -216,31 +203,6 @@ def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offse
             probability = float(np.exp(chosen[first : last + 1].mean()))
             spans.append(Span(start, end, label, text[start:end], probability))
     return spans
-
-
-def _trim(task: Task, text: str, first: tuple[int, int], last: tuple[int, int]) -> tuple[int, int]:
-    """Return the borders of a span from its first to its last token: inside them it sheds characters, never a token."""
-    start, end = first[0], last[1]
-    while start < first[1] - 1 and text[start] in task.trim_start:
-        start += 1
-    while end > max(last[0], start) + 1 and text[end - 1] in task.trim_end:
-        end -= 1
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end
-
-
-def _overhang(offsets: NDArray[np.int32], start: int, end: int) -> tuple[int, int]:
-    """Return where the tokens that hold a span's first and last character begin and end."""
-    starts, ends = offsets[:, 0], offsets[:, 1]
-    first, last = np.flatnonzero((starts <= start) & (ends > start)), np.flatnonzero((starts < end) & (ends >= end))
-    return (int(starts[first[0]]) if len(first) else start), (int(ends[last[-1]]) if len(last) else end)
-
-
-def _is_of_a_word(character: str) -> bool:
-    return character.isdigit() or character.lower() != character.upper()
 
 
 def _items(value: object) -> list[dict[str, Any]]:
