@@ -27,7 +27,7 @@ from umbel.records import LabelPrediction, SpansPrediction
 Floats = NDArray[np.float32]
 THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2).tolist()  # of mentions
 BREVITIES = np.linspace(0.0, 1.5, 7).round(2).tolist()  # of answers
-MIN_ASKED, MOST_ASKED = 20, 1000  # fewer of a kind fit nothing, more fit it no better
+MIN_ASKED, MOST_ASKED = 20, 1000  # fewer of a kind fit nothing, more fit no temperature better
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ def fit(asked: Iterable[Answered], start: Calibration = UNCALIBRATED) -> Calibra
 
     Answers are as exact and overlap as much with the gold ones as brevity can make them. The rest is that of `start`.
     """
-    by_kind = {name: _some(found) for name, found in _by_kind(asked).items() if len(found) >= MIN_ASKED}
+    by_kind = {name: found for name, found in _by_kind(asked).items() if len(found) >= MIN_ASKED}
     tried = [replace(start, brevity=brevity) for brevity in BREVITIES if brevity == 0 or "extract" in by_kind]
     calibration = max(tried, key=lambda each: _score("extract", by_kind, each))
     temperatures = {
-        name: fit_temperature(_loss_of(found, calibration)) for name, found in by_kind.items() if name != "mentions"
+        name: fit_temperature(_loss_of(_some(found), calibration))
+        for name, found in by_kind.items()
+        if name != "mentions"
     }
     calibration = replace(calibration, temperatures=temperatures)
     if "mentions" not in by_kind:
