@@ -12,6 +12,9 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
+FORMAT = 6  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_NEWER, WITH_BLANK, WITH_BREVITY = 2, 3, 4, 5, 6  # newer: forks, writing, a flow
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,3 +151,20 @@ class Manifest(_Record):
         read = self.reading.scores if self.reading else {}
         own = {key: value for key, value in read.items() if key != "sets"}
         return self.branches.scores | ({"extract": own} if "score" in own else {})
+
+
+def format_of(manifest: Manifest) -> int:
+    """Return the oldest format that holds all of a manifest."""
+    asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
+    newer = manifest.flow or any(entry.fork or entry.writing for entry in manifest.tasks.values())
+    blank = manifest.branches and manifest.branches.blank
+    parts = [part for part in (manifest.branches, manifest.reading) if part]
+    brevity = any(name in part.model_dump() for part in parts for name in ("brevity", "trim_start", "trim_end"))
+    needs = {
+        WITH_BRANCHES: asks,
+        WITH_READING: manifest.reading,
+        WITH_NEWER: newer,
+        WITH_BLANK: blank,
+        WITH_BREVITY: brevity,
+    }
+    return max((number for number, needed in needs.items() if needed), default=1)

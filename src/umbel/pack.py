@@ -33,6 +33,7 @@ from safetensors.numpy import load_file, save_file
 from umbel.cache import guard
 from umbel.errors import PackError, suggest
 from umbel.kinds.base import kind_of
+from umbel.manifest import FORMAT as FORMAT
 from umbel.manifest import AdapterFile as AdapterFile
 from umbel.manifest import BackboneName as BackboneName
 from umbel.manifest import BranchesFile as BranchesFile
@@ -42,12 +43,11 @@ from umbel.manifest import ForkFile as ForkFile
 from umbel.manifest import Manifest as Manifest
 from umbel.manifest import ReadingFile as ReadingFile
 from umbel.manifest import TaskEntry as TaskEntry
+from umbel.manifest import format_of as format_of
 from umbel.reading import is_head
 from umbel.readouts import shapes_of
 from umbel.records import Task
 
-FORMAT = 6  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING, WITH_NEWER, WITH_BLANK, WITH_BREVITY = 2, 3, 4, 5, 6  # newer: forks, writing, a flow
 MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
@@ -375,23 +375,6 @@ def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
     absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")
     return manifest
-
-
-def format_of(manifest: Manifest) -> int:
-    """Return the oldest format that holds all of a manifest."""
-    asks = manifest.branches or any(entry.instruction for entry in manifest.tasks.values())
-    newer = manifest.flow or any(entry.fork or entry.writing for entry in manifest.tasks.values())
-    blank = manifest.branches and manifest.branches.blank
-    parts = [part for part in (manifest.branches, manifest.reading) if part]
-    brevity = any(name in part.model_dump() for part in parts for name in ("brevity", "trim_start", "trim_end"))
-    needs = {
-        WITH_BRANCHES: asks,
-        WITH_READING: manifest.reading,
-        WITH_NEWER: newer,
-        WITH_BLANK: blank,
-        WITH_BREVITY: brevity,
-    }
-    return max((number for number, needed in needs.items() if needed), default=1)
 
 
 def _save(draft: Path, name: str, tensors: Tensors) -> File:

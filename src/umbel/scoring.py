@@ -135,9 +135,12 @@ def torch_predictor(pack: Pack, backbone: Backbone) -> Predictor:
     if backbone.sha256 != pack.manifest.backbone.sha256:
         found, expected = backbone.sha256, pack.manifest.backbone.sha256
         raise PackError(f"{pack.folder}: found a backbone with SHA-256 {found}, expected {expected}", "pull that one")
-    together = [name for name in pack.tasks if name not in pack.forks]
-    parts = {name: _torch_part(pack, backbone, [name]) for name in pack.forks}
-    parts |= dict.fromkeys(together, _torch_part(pack, backbone, together))
+    readers: dict[str, list[str]] = {}  # tasks by the fork they read, if any
+    for name in pack.tasks:
+        readers.setdefault(pack.forks[name].sha256 if name in pack.forks else "", []).append(name)
+    parts: dict[str, Predictor] = {}
+    for names in readers.values():
+        parts |= dict.fromkeys(names, _torch_part(pack, backbone, names))
 
     def predict(texts: list[str], tasks: Sequence[str]) -> list[Mapping[str, Prediction]]:
         answers: list[dict[str, Prediction]] = [{} for _ in texts]
@@ -150,16 +153,14 @@ def torch_predictor(pack: Pack, backbone: Backbone) -> Predictor:
 
 
 def _torch_part(pack: Pack, backbone: Backbone, tasks: Sequence[str]) -> Predictor:
-    """Return what answers tasks that read one encoder: the shared one, or a detached task's with its own layers."""
+    """Return what answers tasks that read one encoder: the shared one, or that of a fork they have together."""
     import torch
 
     from umbel.adapters import merge
     from umbel.backbones.bert import BertEncoder
     from umbel.model import MultiTaskModel, TrainedPredictor
 
-    tensors = merge(backbone.all_tensors(), pack.adapter())
-    for task in tasks:
-        tensors = merge(tensors, pack.fork(task))
+    tensors = merge(merge(backbone.all_tensors(), pack.adapter()), pack.fork(tasks[0]))
     encoder = BertEncoder.from_tensors(backbone.shape, tensors)
     model = MultiTaskModel(encoder, {task: pack.tasks[task] for task in tasks}, backbone.tokenizer.pad)
     for name, head in model.heads.items():
