@@ -21,18 +21,18 @@ from umbel.errors import InputError, UmbelError
 
 HERE = Path(__file__).parent
 WEIGHTS = {
-    "news-topic": 2.0, "offensive": 2.0, "offensive-target": 3.0, "hate": 2.2, "sentiment": 0.9,
+    "news-topic": 3.0, "offensive": 2.0, "offensive-target": 3.0, "hate": 2.2, "sentiment": 0.9,
     "sentiment-intensity": 1.7, "emotion-zh": 0.3, "emotions": 0.3, "dialogue-act": 0.5, "request-domain": 1.6,
     "request-intent": 1.2, "request-slots": 4.0, "assistant-domain": 3.0, "assistant-intent": 2.4,
     "service-category": 3.0, "service-intent": 3.0, "service-entities": 3.0, "command-intent": 4.0,
     "command-slots": 2.1, "entities": 6.0, "entities-social-zh": 4.5, "entities-emerging-en": 4.5,
-    "aspect-terms": 2.0, "aspect-categories": 0.2,
+    "aspect-terms": 2.0, "aspect-categories": 0.4,
 }  # fmt: skip
 SETTINGS = {
-    "epochs": 0.6,
-    "learning-rate": 1.5e-4,
-    "head-learning-rate": 1.0e-3,
-    "evaluate-every": 0.15,
+    "epochs": 0.35,
+    "learning-rate": 8.0e-5,
+    "head-learning-rate": 6.0e-4,
+    "evaluate-every": 0.175,
     "questions-per-row": 0.25,
 }
 

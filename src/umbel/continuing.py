@@ -30,10 +30,11 @@ def folder_of(name: str, folder: Path) -> Path | str:
 
 
 @torch.no_grad()
-def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone) -> list[str]:
+def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: float = 0.5) -> list[str]:
     """Give the encoder, the readouts and the heads of tasks that are the same the pack's weights, in place.
 
-    Returns the names of tasks whose heads begin anew: the pack has none, or one for other labels.
+    `fold` is the share that the encoder takes of what each part of tasks' own changes in it (task arithmetic, Ilharco
+    et al. 2023). Returns the names of tasks whose heads begin anew: the pack has none, or one for other labels.
 
     Raises:
         InputError: the pack is of another backbone.
@@ -46,9 +47,17 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone) -> list[st
             f"declare `backbone: {found}`, or leave out `start`",
         )
     adapter = pack.adapter()
-    merged = adapters.merge(backbone.tensors, adapter)
-    changed = {key.rpartition(".")[0] for key in adapter}
-    _copy({n: p for n, p in model.encoder.named_parameters() if n in changed}, merged)
+    shared = adapters.merge(backbone.tensors, adapter)
+    changed, folded = {key.rpartition(".")[0] for key in adapter}, dict(shared)
+    for task in {
+        fork.sha256: task for task, fork in pack.forks.items()
+    }.values():  # one for tasks that have it together
+        fork = pack.fork(task)
+        own = adapters.merge(shared, fork)
+        for name in {key.rpartition(".")[0] for key in fork}:
+            folded[name] = folded[name] + fold * (own[name] - shared[name])
+            changed.add(name)
+    _copy({n: p for n, p in model.encoder.named_parameters() if n in changed}, folded)
     known = pack.branches()
     _copy({name: value for name, value in model.readouts.items() if name in known}, known)
     anew = []

@@ -71,8 +71,12 @@ def _as_declared(tasks: Mapping[str, Any]) -> dict[str, Task]:
 
 def _start(train: object) -> Iterator[Fault]:
     """Yield what keeps a training from beginning with a pack: of it, only all of the encoder can be stored again."""
-    if isinstance(train, dict) and train.get("start") and train.get("sharing", "full") != "full":
+    if not isinstance(train, dict):
+        return
+    if train.get("start") and train.get("sharing", "full") != "full":
         yield ("train", "start"), f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
+    if "fold" in train and not train.get("start"):
+        yield ("train", "fold"), "is a share of what a pack's tasks have of their own; name the pack with `start`"
 
 
 def _name(place: Place, name: object) -> Iterator[Fault]:

@@ -362,7 +362,7 @@ class Trainer:
 
     def _declaration(self) -> str:
         """Name what a checkpoint must agree with: the settings, the tasks and the amount of data."""
-        usual = {"keep": "end", "start": ""}  # keys that older states do not know
+        usual = {"keep": "end", "start": "", "fold": 0.5}  # keys that older states do not know
         later = {key for key, value in usual.items() if getattr(self.settings, key) == value}
         settings = self.settings.model_dump_json(exclude=later)
         sizes = {source: len(items) for source, items in self.items.items()}

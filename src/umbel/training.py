@@ -124,10 +124,12 @@ def _begin(trainer: Trainer) -> None:
     from umbel.continuing import begin_with, folder_of
 
     pack = read_pack(folder_of(trainer.settings.start, trainer.spec.folder))
-    anew = begin_with(pack, trainer.model, trainer.backbone)
+    fold = trainer.settings.fold
+    anew = begin_with(pack, trainer.model, trainer.backbone, fold)
     trainer.began = {"pack": pack.manifest.name, "version": pack.manifest.version}
     heads = f"; heads begin anew for {', '.join(anew)}" if anew else ""
-    output().print(f"beginning with {pack.manifest.name} {pack.manifest.version}{heads}", soft_wrap=True)
+    parts = f"; {fold:g} of the own parts of {', '.join(pack.forks)} folded into the encoder" if pack.forks else ""
+    output().print(f"beginning with {pack.manifest.name} {pack.manifest.version}{heads}{parts}", soft_wrap=True)
 
 
 def _shown(name: str, writing: Writing) -> Progress:

@@ -14,8 +14,9 @@ from umbel.adapters import merge
 from umbel.catalogue import load_backbone
 from umbel.cli import app
 from umbel.continuing import begin_with
+from umbel.manifest import ForkFile
 from umbel.model import MultiTaskModel
-from umbel.pack import read_pack
+from umbel.pack import read_pack, write_tasks
 from umbel.spec import load_spec
 from umbel.train import _encoder
 
@@ -50,7 +51,8 @@ def home(tmp_path, monkeypatch):
     for split, times in (("train", 20), ("dev", 2)):
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * times))
     (tmp_path / "first.yaml").write_text(FIRST)
-    assert invoke("train", "first.yaml", "--out", "run").exit_code == 0
+    done = invoke("train", "first.yaml", "--out", "run")
+    assert done.exit_code == 0, done.output
     return tmp_path
 
 
@@ -83,6 +85,24 @@ def test_started_again_it_goes_on_from_its_own_state(home):
     np.testing.assert_array_equal(read_pack("on/pack").head("mood")["weight"], once)
 
 
+@pytest.mark.parametrize("fold", [0.0, 0.5, 1.0])
+def test_a_share_of_what_tasks_have_of_their_own_is_folded_into_the_encoder(home, fold):
+    backbone, pack = load_backbone("tiny"), read_pack("run/pack")
+    name, rng = "encoder.layer.0.output.dense.weight", np.random.default_rng(1)
+    outputs, inputs = backbone.tensors[name].shape
+    change = {f"{name}.a": rng.normal(size=(2, inputs)), f"{name}.b": rng.normal(size=(outputs, 2))}
+    own = {key: value.astype(np.float16) for key, value in change.items()}
+    entry = pack.manifest.tasks["mood"].model_copy(update={"fork": ForkFile(file="", sha256="", kind="lora", layer=0)})
+    forked = write_tasks(pack, home / "forked", {"mood": entry}, {"mood": pack.head("mood")}, own)
+    encoder = _encoder(backbone, load_spec(home / "first.yaml").train)
+    begin_with(forked, MultiTaskModel(encoder, pack.tasks, 0), backbone, fold)
+    shared = merge(backbone.tensors, pack.adapter())
+    for each, value in encoder.named_parameters():
+        if each in shared:
+            moved = fold * (own[f"{name}.b"].astype(np.float32) @ own[f"{name}.a"]) if each == name else 0
+            np.testing.assert_allclose(value.detach().numpy(), shared[each] + moved, atol=1e-4, err_msg=each)
+
+
 def test_other_labels_begin_anew(home):
     backbone, pack = load_backbone("tiny"), read_pack("run/pack")
     task = pack.tasks["mood"]
@@ -108,6 +128,10 @@ def test_another_backbone_is_refused(home):
     ("change", "told"),
     [
         (("START", "nowhere"), "'nowhere' is no shipped pack and no folder"),
+        (
+            ("start: START", "fold: 0.3"),
+            "train.fold: is a share of what a pack's tasks have of their own; name the pack",
+        ),
         (("START", "run/pack, sharing: adapter"), "train.start: goes with `sharing: full` alone, found 'adapter'"),
     ],
 )
