@@ -105,7 +105,8 @@ def _numbered(number: int, words: str, *names: str) -> Choice:
 def write_random(folder: Path) -> Path:
     """Write a pack of random readouts on the default backbone, without heads."""
     from umbel.decide import BLANK_SHARE
-    from umbel.pack import BackboneName, BranchesFile, Manifest, TaskEntry, write_pack
+    from umbel.pack import BackboneName, BranchesFile, Manifest, TaskEntry
+    from umbel.packing import write_pack
     from umbel.readouts import shapes_of
 
     drawn, shape = np.random.default_rng(0), backbone().shape

@@ -54,7 +54,8 @@ def many_rival(threads: int, heads: str = "64") -> Prepare:
 def write_many(folder: Path, count: int) -> Path:
     """Write a pack of random heads, one of 16 for tokens, the others pooled with 10 labels; no adapter."""
     from umbel.catalogue import load_backbone
-    from umbel.pack import BackboneName, Manifest, TaskEntry, write_pack
+    from umbel.pack import BackboneName, Manifest, TaskEntry
+    from umbel.packing import write_pack
 
     backbone = load_backbone(BACKBONE)
     random, hidden = np.random.default_rng(0), backbone.shape.hidden

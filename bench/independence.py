@@ -34,7 +34,8 @@ import umbel
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
 from umbel.loading import ready_backbone
-from umbel.pack import BackboneName, Manifest, Pack, TaskEntry, read_pack, write_pack, write_task
+from umbel.pack import BackboneName, Manifest, Pack, TaskEntry, read_pack
+from umbel.packing import write_pack, write_task
 from umbel.records import LabelPrediction, LabelsPrediction, ScorePrediction, SpansPrediction
 from umbel.runtime import Model
 

@@ -28,7 +28,8 @@ import numpy as np
 
 import umbel
 from umbel.catalogue import load_backbone
-from umbel.pack import BackboneName, Manifest, TaskEntry, write_pack
+from umbel.pack import BackboneName, Manifest, TaskEntry
+from umbel.packing import write_pack
 from umbel.retrieval import Document, Index
 from umbel.retrieval.encoder import Floats, PackEncoder
 from umbel.retrieval.index import TOKENS, By

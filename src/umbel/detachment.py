@@ -20,7 +20,8 @@ from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
 from umbel.loading import backbone_of_pack, ready_model
 from umbel.metrics import better
-from umbel.pack import Pack, moved, shipped, write_tasks
+from umbel.pack import Pack, shipped
+from umbel.packing import moved, write_tasks
 from umbel.scoring import runtime_predictor
 from umbel.spec import PackSpec, load_spec
 from umbel.teach import prove

@@ -20,7 +20,7 @@ from umbel.flow_forms import Searching
 from umbel.flow_spec import read_flow_file
 from umbel.loading import ready_model
 from umbel.messages import opened
-from umbel.pack_copies import write_flow
+from umbel.packing import write_flow
 from umbel.prose import Prose
 from umbel.questions import ExtractAnswer, PredicateAnswer, ScoreAnswer
 from umbel.records import (

@@ -21,7 +21,8 @@ from umbel.cache import atomic_write
 from umbel.console import training as shown
 from umbel.kinds.base import kind_of
 from umbel.manifest import TaskEntry
-from umbel.pack import MANIFEST, Pack, read_pack, write_tasks
+from umbel.pack import MANIFEST, Pack, read_pack
+from umbel.packing import write_tasks
 from umbel.report import read_json
 from umbel.terminal import output, row_bar, spinner
 from umbel.ways import HEAD, Way, rank_of

@@ -16,7 +16,8 @@ from umbel.decide import BLANK_SHARE, UNCALIBRATED
 from umbel.evaluate import evaluate, spread
 from umbel.kinds.base import kind_of
 from umbel.model import Reading, merged_logits
-from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, Pack, TaskEntry, write_pack
+from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, Pack, TaskEntry
+from umbel.packing import write_pack
 from umbel.records import Example, Prediction, Task
 from umbel.spec import DataSpec
 from umbel.train import FROZEN, Trainer

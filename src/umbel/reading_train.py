@@ -30,7 +30,8 @@ from umbel.decide import LONGEST, UNCALIBRATED
 from umbel.errors import InputError
 from umbel.extraction import features_of, shared_words
 from umbel.overhangs import Sheds, learnt
-from umbel.pack import Pack, write_reading
+from umbel.pack import Pack
+from umbel.packing import write_reading
 from umbel.questions import Extract
 from umbel.reading import ReadingHead, value_layers
 from umbel.reading_model import ReadingModel

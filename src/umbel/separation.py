@@ -30,7 +30,7 @@ from umbel.errors import InputError
 from umbel.intervals import Interval, rounded
 from umbel.loading import backbone_of, backbone_of_pack, ready_backbone
 from umbel.pack import Pack
-from umbel.pack_copies import write_training
+from umbel.packing import write_training
 from umbel.parts import PARTS, STATE, WHOLE, Parts, together
 from umbel.report import read_json
 from umbel.resampling import gain_interval, score_interval

@@ -21,7 +21,8 @@ from umbel.calibrate import softmax
 from umbel.described import questions_of, words_of
 from umbel.errors import InputError, UmbelError, suggest
 from umbel.messages import sample_lines
-from umbel.pack import MANIFEST, Pack, TaskEntry, moved, write_task
+from umbel.pack import MANIFEST, Pack, TaskEntry
+from umbel.packing import moved, write_task
 from umbel.records import LabelPrediction
 from umbel.runtime import Model
 

@@ -17,7 +17,8 @@ from umbel.catalogue import CATALOGUE, entry_of
 from umbel.download import sha256_of
 from umbel.kinds.generate import TextGeneration
 from umbel.manifest import Manifest
-from umbel.pack import Pack, changed
+from umbel.pack import Pack
+from umbel.packing import changed
 from umbel.spec import PackSpec
 from umbel.tuning import GGUF, Progress, tune
 from umbel.writings import Writing

@@ -19,7 +19,8 @@ from tiny_pack import write_tiny_backbone, write_tiny_pack
 from umbel.client import AsyncClient, Client
 from umbel.decoding.base import Message
 from umbel.errors import ContextError, InputError
-from umbel.pack import Pack, TaskEntry, write_pack
+from umbel.pack import Pack, TaskEntry
+from umbel.packing import write_pack
 from umbel.server.generate_schemas import StepEvent, TokenEvent
 from umbel.writings import Writing
 

@@ -11,7 +11,8 @@ import umbel
 from umbel.adapters import full_difference
 from umbel.catalogue import load_backbone
 from umbel.errors import PackError
-from umbel.pack import ForkFile, read_pack, write_task
+from umbel.pack import ForkFile, read_pack
+from umbel.packing import write_task
 from umbel.questions import Predicate
 from umbel.scoring import torch_predictor
 from umbel.teach import prove

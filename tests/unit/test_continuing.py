@@ -16,7 +16,8 @@ from umbel.cli import app
 from umbel.continuing import begin_with
 from umbel.manifest import ForkFile
 from umbel.model import MultiTaskModel
-from umbel.pack import read_pack, write_tasks
+from umbel.pack import read_pack
+from umbel.packing import write_tasks
 from umbel.spec import load_spec
 from umbel.train import _encoder
 

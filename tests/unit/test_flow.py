@@ -19,7 +19,8 @@ from umbel.flow import Flow, read_flow
 from umbel.flow_actions import ACTIONS, Done
 from umbel.flow_answers import TEXT_FIELDS, PassagesAnswer, TextAnswer
 from umbel.flow_forms import FORMS, Body, Form
-from umbel.pack import read_pack, write_pack, write_task
+from umbel.pack import read_pack
+from umbel.packing import write_pack, write_task
 from umbel.questions import ExtractAnswer, PredicateAnswer
 from umbel.records import LabelPrediction
 from umbel.replies import Reply

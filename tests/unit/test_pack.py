@@ -9,7 +9,8 @@ from tiny_pack import write_tiny_backbone, write_tiny_pack
 from umbel.decide import Calibration
 from umbel.errors import CacheError, PackError
 from umbel.manifest import BackboneName, Manifest, ReadingFile
-from umbel.pack import FORMAT, MANIFEST, find_pack, format_of, read_pack, write_pack
+from umbel.pack import FORMAT, MANIFEST, find_pack, format_of, read_pack
+from umbel.packing import write_pack
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_failed_write_leaves_the_old_pack(pack, monkeypatch):
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("umbel.pack.save_file", fail)
+    monkeypatch.setattr("umbel.packing.save_file", fail)
     with pytest.raises(CacheError, match="No space"):
         write_pack(pack.folder, pack.manifest, {"sentiment": pack.head("sentiment")}, {})
     monkeypatch.undo()

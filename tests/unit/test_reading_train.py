@@ -162,7 +162,7 @@ def test_a_damaged_head_is_told(model, data, folder):
     weights = weights_of(ReadingTrainer(passages(model, data), SETTINGS, folder / "run").model)
     weights.pop("root.bias")
     add_folder = folder / "out"
-    from umbel.pack import write_reading
+    from umbel.packing import write_reading
 
     write_reading(model.pack, add_folder, weights, {}, "2", lambda manifest: "")
     with pytest.raises(PackError, match="not a reading head"):

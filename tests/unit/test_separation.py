@@ -15,7 +15,8 @@ from umbel.deciding import Standing, Trial, decide
 from umbel.frozen import HiddenStates
 from umbel.intervals import Interval
 from umbel.loading import backbone_of_pack
-from umbel.pack import read_pack, write_task
+from umbel.pack import read_pack
+from umbel.packing import write_task
 from umbel.parts import Parts
 from umbel.spec import load_spec
 from umbel.teach import prove

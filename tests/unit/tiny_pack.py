@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
-from umbel.pack import BackboneName, BranchesFile, Manifest, Pack, TaskEntry, write_pack
+from umbel.pack import BackboneName, BranchesFile, Manifest, Pack, TaskEntry
+from umbel.packing import write_pack
 from umbel.readouts import shapes_of
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes

@@ -1,0 +1,228 @@
+"""Writes packs and copies of them in which something is another: all at once, so that a pack is never half there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from umbel.cache import guard
+from umbel.manifest import AdapterFile, BranchesFile, File, Manifest, ReadingFile, TaskEntry, format_of
+from umbel.pack import ADAPTER, BRANCHES, CARD, MANIFEST, READING, Pack
+
+Tensors = Mapping[str, NDArray[Any]]
+_NOTHING: Tensors = MappingProxyType({})
+
+
+def write_pack(
+    folder: Path,
+    manifest: Manifest,
+    heads: Mapping[str, Tensors],
+    adapter: Tensors,
+    adapter_kind: Literal["full", "lora"] = "full",
+    card: str = "",
+    branches: Tensors = _NOTHING,
+) -> Pack:
+    """Write a pack, replacing the one at `folder` only when all of it is on disk; file entries are filled in here.
+
+    `branches` are the readouts of questions; the manifest's `branches` holds what else is known of them.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with guard(folder):
+            (draft / "heads").mkdir(parents=True)
+            manifest = _fill(draft, manifest, heads, adapter, adapter_kind)
+            if branches:
+                known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
+                entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
+                manifest = manifest.model_copy(update={"branches": entry})
+            (draft / CARD).write_text(card, encoding="utf-8")
+            manifest = _write_manifest(draft, manifest)
+            _replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Pack(folder, manifest)
+
+
+def write_task(
+    source: Pack, folder: Path, name: str, entry: TaskEntry, head: Tensors, fork: Tensors = _NOTHING
+) -> Pack:
+    """Write a copy of a pack in which one task is new or another, as `write_tasks` does with several."""
+    return write_tasks(source, folder, {name: entry}, {name: head}, fork)
+
+
+def write_tasks(
+    source: Pack,
+    folder: Path,
+    entries: Mapping[str, TaskEntry],
+    heads: Mapping[str, Tensors],
+    fork: Tensors = _NOTHING,
+) -> Pack:
+    """Write a copy of a pack in which some tasks are new or others; no other file's bytes change, nor its card.
+
+    `folder` may be the pack's own; it is replaced only when all of it is on disk. A task without a head is asked by its
+    instruction. `fork` are upper layers of their own, which the tasks have together; the entries' `fork` says of which
+    form and from which layer.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        file = _save_fork(draft, entries, fork) if fork else None
+        tasks = dict(source.manifest.tasks)
+        for name, entry in entries.items():
+            stored = _save(draft, f"heads/{name}.safetensors", heads[name]) if heads[name] else None
+            own = entry.fork.model_copy(update=file.model_dump()) if entry.fork and file else None
+            tasks[name] = entry.model_copy(update={"head": stored, "fork": own})
+        _drop_forks(draft, {entry.fork.file for entry in tasks.values() if entry.fork})
+        return source.manifest.model_copy(update={"tasks": tasks})
+
+    return changed(source, folder, change)
+
+
+def write_reading(
+    source: Pack,
+    folder: Path,
+    weights: Tensors,
+    known: Mapping[str, Any],
+    version: str,
+    card: Callable[[Manifest], str],
+) -> Pack:
+    """Write a copy of a pack with another reading head, a version and a card of its own; no other file's bytes change.
+
+    `known` are the fields of `ReadingFile` beside the file itself. `folder` may be the pack's own.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
+        update = {"reading": entry, "version": version}
+        manifest = source.manifest.model_copy(update=update)
+        (draft / CARD).write_text(card(manifest), encoding="utf-8")
+        return manifest
+
+    return changed(source, folder, change)
+
+
+def write_training(source: Pack, folder: Path, training: Mapping[str, Any], card: Callable[[Manifest], str]) -> Pack:
+    """Write a copy of a pack that says something else of its training, and a card of its own; no other file changes."""
+
+    def change(draft: Path) -> Manifest:
+        manifest = source.manifest.model_copy(update={"training": dict(training)})
+        (draft / CARD).write_text(card(manifest), encoding="utf-8")
+        return manifest
+
+    return changed(source, folder, change)
+
+
+def write_flow(source: Pack, folder: Path, name: str, flow: Mapping[str, Any]) -> Pack:
+    """Write a copy of a pack under another name with a flow, as a manifest has it; no other file's bytes change.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    return changed(source, folder, lambda _: source.manifest.model_copy(update={"name": name, "flow": dict(flow)}))
+
+
+def changed(source: Pack, folder: Path, change: Callable[[Path], Manifest]) -> Pack:
+    """Copy a pack, change the copy, write its manifest, and put it in place when all of it is on disk.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        with guard(folder):
+            shutil.copytree(source.folder, draft)
+            manifest = _write_manifest(draft, change(draft))
+            _replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Pack(folder, manifest)
+
+
+def moved(pack: Pack, folder: Path) -> Pack:
+    """Put a pack in the place of whatever stands at `folder`, all at once.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+    with guard(folder):
+        _replace(pack.folder, folder)
+    return Pack(folder, pack.manifest)
+
+
+def _fill(
+    draft: Path,
+    manifest: Manifest,
+    heads: Mapping[str, Tensors],
+    adapter: Tensors,
+    adapter_kind: Literal["full", "lora"],
+) -> Manifest:
+    """Write all tensors, and return the manifest with their files."""
+    tasks = {
+        name: entry.model_copy(update={"head": _save(draft, f"heads/{name}.safetensors", heads[name])})
+        if name in heads
+        else entry
+        for name, entry in manifest.tasks.items()
+    }
+    stored = None
+    if adapter:
+        stored = AdapterFile(kind=adapter_kind, **_save(draft, ADAPTER, adapter).model_dump())
+    return manifest.model_copy(update={"tasks": tasks, "adapter": stored})
+
+
+def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
+    """Write the manifest in the oldest format that holds all of it, and return it so."""
+    manifest = manifest.model_copy(update={"format": format_of(manifest)})
+    absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
+    (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _save(draft: Path, name: str, tensors: Tensors) -> File:
+    path = draft / name
+    try:
+        save_file({key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}, path)
+    except SafetensorError as error:  # the library's own error, for instance on a full disk
+        raise OSError(str(error)) from error
+    path.chmod(0o644)  # the library keeps files to their owner; a pack is read by others, too
+    return File(file=name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _save_fork(draft: Path, names: Collection[str], fork: Tensors) -> File:
+    """Write a fork: under its task's name, or where several have it together under one made of all of theirs."""
+    together = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+    (draft / "forks").mkdir(exist_ok=True)
+    return _save(draft, f"forks/{next(iter(names)) if len(names) == 1 else together}.safetensors", fork)
+
+
+def _drop_forks(draft: Path, kept: Collection[str]) -> None:
+    """Delete forks that no task has any more."""
+    for path in (draft / "forks").glob("*.safetensors"):
+        if f"forks/{path.name}" not in kept:
+            path.unlink()
+
+
+def _replace(draft: Path, folder: Path) -> None:
+    """Put `draft` in the place of `folder`; a crash between the two renames leaves both under other names."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
