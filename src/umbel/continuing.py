@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -33,8 +34,8 @@ def folder_of(name: str, folder: Path) -> Path | str:
 def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: float = 0.5) -> list[str]:
     """Give the encoder, the readouts and the heads of tasks that are the same the pack's weights, in place.
 
-    `fold` is the share that the encoder takes of what each part of tasks' own changes in it (task arithmetic, Ilharco
-    et al. 2023). Returns the names of tasks whose heads begin anew: the pack has none, or one for other labels.
+    `fold` is the share that the encoder takes of what each part of tasks' own changes in it (`folded`). Returns the
+    names of tasks whose heads begin anew: the pack has none, or one for other labels.
 
     Raises:
         InputError: the pack is of another backbone.
@@ -46,18 +47,8 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
             f"{pack.folder}: begins from the backbone {found}, this training from {backbone.name}",
             f"declare `backbone: {found}`, or leave out `start`",
         )
-    adapter = pack.adapter()
-    shared = adapters.merge(backbone.tensors, adapter)
-    changed, folded = {key.rpartition(".")[0] for key in adapter}, dict(shared)
-    for task in {
-        fork.sha256: task for task, fork in pack.forks.items()
-    }.values():  # one for tasks that have it together
-        fork = pack.fork(task)
-        own = adapters.merge(shared, fork)
-        for name in {key.rpartition(".")[0] for key in fork}:
-            folded[name] = folded[name] + fold * (own[name] - shared[name])
-            changed.add(name)
-    _copy({n: p for n, p in model.encoder.named_parameters() if n in changed}, folded)
+    tensors = folded(pack, backbone, fold)
+    _copy({name: value for name, value in model.encoder.named_parameters() if name in tensors}, tensors)
     known = pack.branches()
     _copy({name: value for name, value in model.readouts.items() if name in known}, known)
     anew = []
@@ -67,6 +58,30 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
         else:
             anew.append(name)
     return anew
+
+
+def folded(pack: Pack, backbone: Backbone, fold: float) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors that a pack changes in its backbone, with a share of what tasks' own parts change in them.
+
+    Parts add up (task arithmetic, Ilharco et al. 2023); one that tasks have together counts once.
+
+    Raises:
+        PackError: a file of the pack is missing or damaged.
+    """
+    adapter = pack.adapter()
+    shared = adapters.merge(backbone.tensors, adapter)
+    changed = _names(adapter)
+    found = {name: shared[name] for name in changed}
+    for task in {fork.sha256: task for task, fork in pack.forks.items()}.values():
+        fork = pack.fork(task)
+        own = adapters.merge(shared, fork)
+        for name in _names(fork):
+            found[name] = found.get(name, shared[name]) + fold * (own[name] - shared[name])
+    return found
+
+
+def _names(adapter: Mapping[str, NDArray[Any]]) -> set[str]:
+    return {key.rpartition(".")[0] for key in adapter}
 
 
 def _copy(parameters: Mapping[str, nn.Parameter], values: Mapping[str, NDArray[Any]]) -> None:
