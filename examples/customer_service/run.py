@@ -48,7 +48,7 @@ def show(result: FlowResult) -> None:
 
 
 def _urgency(result: FlowResult) -> str:
-    return one_line(result["urgency"]).partition(" (")[0]
+    return f"urgency {result['urgency'].score:.1f}"
 
 
 def main() -> None:

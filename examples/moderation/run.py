@@ -69,7 +69,7 @@ def main() -> None:
         show(result)
         if decision(result) == "review":
             queue.add(entry(result))
-    print(f"{sum(1 for _ in queue)} messages wait in {arguments.queue.name}")
+    print(f"waiting in {arguments.queue.name}: {sum(1 for _ in queue)}")
 
 
 if __name__ == "__main__":
