@@ -16,6 +16,7 @@ from umbel import Flow, Index
 from umbel.flow import FlowResult
 from umbel.flowing import one_line
 from umbel.loading import ready_model
+from umbel.questions import ScoreAnswer
 from umbel.retrieval.documents import Documents
 from umbel.runtime import Model
 
@@ -48,7 +49,8 @@ def show(result: FlowResult) -> None:
 
 
 def _urgency(result: FlowResult) -> str:
-    return f"urgency {result['urgency'].score:.1f}"
+    urgency = result["urgency"]
+    return f"urgency {urgency.score:.1f}" if isinstance(urgency, ScoreAnswer) else one_line(urgency)
 
 
 def main() -> None:

@@ -3,11 +3,11 @@
     python packs/base/again.py PACK [--out packs/base/again.yaml]
     umbel train packs/base/again.yaml --out runs/base-again
 
-PACK is the pack to begin with; half of the parts that its tasks have of their own goes into the encoder. base.yaml gives
-all tasks the same weight, so that a step is mostly that of tasks with large losses. WEIGHTS are about one over the root
-of a task's loss over a frozen encoder times that of 1.3.0, half as much again for those that had lost most by sharing.
-1.4.0 went on from 1.3.0 in the same way, at six times the rate and for three times as long, which takes away what was
-folded in (docs/log.md).
+PACK is the pack to begin with; half of the parts that its tasks have of their own goes into the encoder. base.yaml
+gives all tasks the same weight, so that a step is mostly that of tasks with large losses. WEIGHTS are about one over
+the root of a task's loss over a frozen encoder times that of 1.3.0, half as much again for those that had lost most by
+sharing. 1.4.0 went on from 1.3.0 in the same way, at six times the rate and for three times as long, which takes away
+what was folded in (docs/log.md).
 """
 
 from __future__ import annotations
