@@ -59,6 +59,7 @@ class TestSound:
         assert TrainSpec().model_dump() == {
             "sharing": "full",
             "start": "",
+            "fold": 0.5,
             "rank": 32,
             "epochs": 3.0,
             "batch_tokens": 2048,
