@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from umbel import Conversation, Flow, Index
+from umbel.errors import UmbelError
 from umbel.flow import FlowResult
 from umbel.flow_answers import TextAnswer
 from umbel.loading import ready_model
@@ -66,4 +67,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")

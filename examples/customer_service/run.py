@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from umbel import Flow, Index
+from umbel.errors import UmbelError
 from umbel.flow import FlowResult
 from umbel.flowing import one_line
 from umbel.loading import ready_model
@@ -63,4 +64,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")

@@ -9,12 +9,14 @@ the queue, review.jsonl beside this file unless another is named.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from review_queue import ReviewQueue
 
 from umbel import Flow
+from umbel.errors import UmbelError
 from umbel.flow import FlowResult
 from umbel.flow_answers import plain_flow_answer
 from umbel.loading import ready_model
@@ -73,4 +75,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")
