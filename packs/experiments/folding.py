@@ -1,7 +1,8 @@
 """What does it do to each task to fold a share of some tasks' own parts into the encoder that all share?
 
     umbel train packs/base/base.yaml --sharing auto --start BASE --out runs/own
-    python packs/experiments/folding.py BASE runs/own --data packs/base/base.yaml [--shares 0.5,1] [--rows 400] [--keep]
+    python packs/experiments/folding.py BASE runs/own/pack --data packs/base/base.yaml [--shares 0.5,1] [--rows 400]
+        [--keep]
 
 BASE is the pack before, whose scores are the first column. Nothing is trained: the tasks of the part have its heads,
 all others those that they had. Scores are of at most `--rows` rows of each dev file, in torch, as the packs are
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +21,7 @@ from pathlib import Path
 from umbel import adapters
 from umbel.cache import atomic_write
 from umbel.continuing import folded
-from umbel.errors import UmbelError
+from umbel.errors import InputError, UmbelError
 from umbel.evaluate import evaluate
 from umbel.loading import backbone_of_pack
 from umbel.pack import Pack, read_pack
@@ -60,7 +62,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400, help="of each dev file, at most")
     parser.add_argument("--keep", action="store_true", help="write folding.json")
     options = parser.parse_args()
+    if not all(re.fullmatch(r"0(\.\d+)?|1(\.0+)?", share) for share in options.shares.split(",")):
+        raise InputError(f"--shares: found {options.shares!r}", "numbers from 0 to 1, separated by commas")
     before, pack, spec = read_pack(options.before), read_pack(options.pack), load_spec(options.data)
+    if not pack.forks:
+        raise InputError(f"{pack.folder}: no task has a part of its own", "name a pack of `umbel train --sharing auto`")
     backbone = backbone_of_pack(pack)
     columns = {"before": scores(before, backbone, spec, options.rows)}
     with tempfile.TemporaryDirectory() as folder:

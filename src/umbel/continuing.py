@@ -31,7 +31,7 @@ def folder_of(name: str, folder: Path) -> Path | str:
 
 
 @torch.no_grad()
-def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: float = 0.5) -> list[str]:
+def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: float) -> list[str]:
     """Give the encoder, the readouts and the heads of tasks that are the same the pack's weights, in place.
 
     `fold` is the share that the encoder takes of what each part of tasks' own changes in it (`folded`). Returns the

@@ -109,7 +109,7 @@ def test_other_labels_begin_anew(home):
     task = pack.tasks["mood"]
     encoder = _encoder(backbone, load_spec(home / "first.yaml").train)
     for changed, anew in ((task, []), (replace(task, labels=("bad", "good", "so")), ["mood"])):
-        assert begin_with(pack, MultiTaskModel(encoder, {"mood": changed}, 0), backbone) == anew
+        assert begin_with(pack, MultiTaskModel(encoder, {"mood": changed}, 0), backbone, 0.5) == anew
 
 
 def test_another_backbone_is_refused(home):
