@@ -83,7 +83,8 @@ def scores(asked: Iterable[Answered], calibration: Calibration) -> dict[str, dic
 def scored(answers: Iterable[tuple[Question, Any, decide.Answer]]) -> dict[str, dict[str, float]]:
     """Return for each kind of question `asked`, `score` (percent right, or F1 of mentions) and, but for those, `ece`.
 
-    A span is right where it is exactly the gold one, or rightly none; its `f1` is that of the characters' places.
+    An answer from the text is right where it says what a gold one says, or rightly none; its `f1` is that of the
+    characters' places.
     """
     by_kind: dict[str, list[tuple[Question, Any, decide.Answer]]] = {}
     for each in answers:

@@ -28,8 +28,8 @@ Span = tuple[int, int]
 class Asked:
     """A question of one text of the batch, with its gold answer.
 
-    The right option's index for a choice; true or false; each level's share `[levels]`; the answer's code points or
-    None; `(type index, start, end)` of every mention.
+    The right option's index for a choice; true or false; each level's share `[levels]`; `(start, end, words)` of every
+    right answer, of which the first trains; `(type index, start, end)` of every mention.
     """
 
     text: int
@@ -69,7 +69,7 @@ def question_loss(asked: Asked, logits: Sequence[Tensor], window: Window) -> Ten
         case Predicate():
             return functional.binary_cross_entropy_with_logits(logits[0], torch.tensor([float(asked.gold)]))
         case Extract():
-            return extract_loss(logits[0], logits[1], window, asked.gold)
+            return extract_loss(logits[0], logits[1], window, asked.gold[0][:2] if asked.gold else None)
         case Mentions():
             return mentions_loss(torch.stack(list(logits)), window, asked.gold)
 

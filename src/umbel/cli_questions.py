@@ -173,7 +173,7 @@ def teach_reading(
         str | None,
         typer.Option(
             metavar="PACK",
-            help="Begin with that pack's reading head, at half the rate; end half way back to it where that is better.",
+            help="Begin with that pack's reading head, at half the rate; end between the two where dev says so.",
             show_default=False,
         ),
     ] = None,

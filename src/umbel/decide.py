@@ -50,6 +50,7 @@ class Pointed:
     inside: Floats | None = None
 
 
+GoldAnswer = tuple[int, int, str]  # its place and words
 Answer = LabelPrediction | PredicateAnswer | ScoreAnswer | ExtractAnswer | SpansPrediction
 
 
@@ -259,19 +260,31 @@ def _typed_spans(window: Pointed, threshold: float, temperature: float) -> Itera
                 yield probability, int(window.offsets[first, 0]), int(window.offsets[last, 1])
 
 
-def overlap(gold: tuple[int, int] | None, found: Answer) -> float:
-    """Return the F1 of an extracted answer's characters, by their places; 1 where there is rightly none."""
+def overlap(golds: Sequence[GoldAnswer], found: Answer) -> float:
+    """Return the F1 of an extracted answer's characters, by the places of the nearest gold answer's.
+
+    1 where there is rightly none.
+    """
     assert isinstance(found, ExtractAnswer)
-    if not gold or not found.span:
-        return float(not gold and not found.span)
-    shared = max(min(gold[1], found.span.end) - max(gold[0], found.span.start), 0)
-    return 2 * shared / (gold[1] - gold[0] + found.span.end - found.span.start)
+    span = found.span
+    if not golds or not span:
+        return float(not golds and not span)
+    shared = [max(min(end, span.end) - max(start, span.start), 0) for start, end, _ in golds]
+    sizes = [end - start + span.end - span.start for start, end, _ in golds]
+    return max(2 * both / size for both, size in zip(shared, sizes, strict=True))
+
+
+def says(golds: Sequence[GoldAnswer], found: ExtractAnswer) -> bool:
+    """Tell whether an answer says what a gold one says, wherever in the text; or is rightly none."""
+    if not golds or not found.span:
+        return not golds and not found.span
+    return any(found.span.text == words[slice(*bare(words, 0, len(words)))] for _, _, words in golds)
 
 
 def is_right(question: Question, gold: Any, found: Answer) -> float:
     """Return how right an answer is, 0 to 1.
 
-    Of a choice, a truth or a level: whether it is the gold one. Of a span: whether it is the gold one, or rightly none.
+    Of a choice, a truth or a level: whether it is the gold one. Of an answer from the text: `says`.
     Of mentions: F1 of exact spans and types, 1 where there are rightly none.
     """
     match question, found:
@@ -281,8 +294,8 @@ def is_right(question: Question, gold: Any, found: Answer) -> float:
             return float(holds == gold)
         case Score(levels=levels), ScoreAnswer(level=level):
             return float(level == levels[int(np.argmax(gold))].name)
-        case Extract(), ExtractAnswer(span=span):
-            return float((span and (span.start, span.end)) == (gold and tuple(gold)))
+        case Extract(), ExtractAnswer():
+            return float(says(gold, found))
         case Mentions(types=types), SpansPrediction(spans=spans):
             wanted = {(types[kind].name, start, end) for kind, start, end in gold}
             given = {(span.label, span.start, span.end) for span in spans}

@@ -134,10 +134,13 @@ class OwnPart:
         fork = self._stored()
         return self.answer(fork)
 
-    def answer(self, fork: Mapping[str, NDArray[Any]]) -> Forked:
-        """Calibrate and score the part as it is now; untrained, that is the tasks as they stand in the pack."""
+    def answer(self, fork: Mapping[str, NDArray[Any]], told: Callable[[int], None] = lambda rows: None) -> Forked:
+        """Calibrate and score the part as it is now; untrained, that is the tasks as they stand in the pack.
+
+        `told` is called with how many dev rows more are answered.
+        """
         observe(self.trainer)
-        dev = DevLogits(self.trainer, lambda rows: None)
+        dev = DevLogits(self.trainer, told)
         reports = scores_of(self.trainer, dev)
         golds: dict[str, list[Any]] = {task: [] for task in self.tasks}
         said: dict[str, list[Prediction]] = {task: [] for task in self.tasks}

@@ -24,7 +24,7 @@ from umbel.manifest import TaskEntry
 from umbel.pack import MANIFEST, Pack, read_pack
 from umbel.packing import write_tasks
 from umbel.report import read_json
-from umbel.terminal import output, row_bar, spinner
+from umbel.terminal import count_bar, output, row_bar, spinner
 from umbel.ways import HEAD, Way, rank_of
 
 if TYPE_CHECKING:
@@ -75,11 +75,20 @@ class Parts:
         shutil.rmtree(part.folder, ignore_errors=True)
         return forked
 
-    def before(self, pack: Pack, task: str) -> Forked:
-        """Return a task's answers to its dev rows as it stands in a pack."""
+    def before(self, pack: Pack, tasks: Sequence[str]) -> Forked:
+        """Return the answers of some tasks to their dev rows as they stand in a pack, each row encoded once."""
         from umbel.interference import Quiet
 
-        return self._part(pack, [task], HEAD, "before", 1.0, False, Quiet()).answer({})
+        with count_bar("answering the dev rows as they stand", "rows") as advance:
+            part = self._part(pack, tasks, HEAD, "before", 1.0, False, Quiet())
+            rows, done = sum(map(len, part.trainer.data.dev.values())), 0
+
+            def told(more: int) -> None:
+                nonlocal done
+                done += more
+                advance(done, rows)
+
+            return part.answer({}, told)
 
     def alone(self, task: str) -> float:
         """Train a task alone over the untouched backbone, on as many rows as it sees jointly; return its score."""

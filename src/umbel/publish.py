@@ -28,8 +28,10 @@ DEV_ASKED = 250  # rows of each dev file that questions are drawn for
 CHUNK = 512  # dev rows between two reports of progress
 
 
-def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = lambda rows: None) -> Pack:
-    """Write the trained model as a pack to `folder` and return it; `progress` is told how many dev rows are done.
+def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None] = lambda done, rows: None) -> Pack:
+    """Write the trained model as a pack to `folder` and return it.
+
+    `progress` is told how many dev rows are answered or asked about, and how many there are.
 
     The encoder that is calibrated and scored is the one the pack holds, its adapter rounded as stored.
 
@@ -39,11 +41,17 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int], None] = la
     adapter, form = _adapter(trainer)
     _load_stored(trainer, adapter)
     observe(trainer)
-    dev = DevLogits(trainer, progress)
-    errors = dev.calibrate()
-    reports = evaluate(dev, trainer.model.tasks, trainer.data.dev)
-    branches = _branches(trainer)
-    tasks = {name: _entry(trainer, name, reports.get(name, {}) | errors.get(name, {})) for name in trainer.data.tasks}
+    asked = [row for file in trainer.data.dev.values() for row in spread(file, DEV_ASKED)] if trainer.quiz else []
+    rows, done = len(asked) + sum(map(len, trainer.data.dev.values())), 0
+
+    def told(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, rows)
+
+    reports = scores_of(trainer, DevLogits(trainer, told))
+    branches = _branches(trainer, asked, told)
+    tasks = {name: _entry(trainer, name, reports.get(name, {})) for name in trainer.data.tasks}
     manifest = Manifest(
         name=trainer.spec.name,
         version=trainer.spec.version,
@@ -137,12 +145,11 @@ class DevLogits:
         return {name: self.rows[text][0][name] for name in tasks}
 
 
-def _branches(trainer: Trainer) -> BranchesFile | None:
+def _branches(trainer: Trainer, rows: Sequence[Example], told: Callable[[int], None]) -> BranchesFile | None:
     """Ask questions on dev rows, fit their calibration on them and score them; None without readouts."""
     if not trainer.quiz:
         return None
-    rows = [row for file in trainer.data.dev.values() for row in spread(file, DEV_ASKED)]
-    found = trainer.quiz.ask(trainer.model, rows, trainer.settings.seed)
+    found = trainer.quiz.ask(trainer.model, rows, trainer.settings.seed, told=told)
     calibration = answered.fit(found)
     before, after = answered.scores(found, UNCALIBRATED), answered.scores(found, calibration)
     scores = {kind: {**each, "ece-before": before[kind].get("ece")} for kind, each in after.items()}

@@ -5,7 +5,7 @@ Knows nothing of templates (`asking` makes the questions) or of the training loo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,11 +99,17 @@ class Quiz:
 
     @torch.no_grad()
     def ask(
-        self, model: MultiTaskModel, rows: Sequence[Example], seed: int, blank: float = BLANK_SHARE
+        self,
+        model: MultiTaskModel,
+        rows: Sequence[Example],
+        seed: int,
+        blank: float = BLANK_SHARE,
+        told: Callable[[int], None] = lambda rows: None,
     ) -> list[Answered]:
         """Ask the questions that the asker makes of rows, each text read as its first window.
 
-        `blank` is `Calibration.blank`, taken off as the runtime's reader does.
+        `blank` is `Calibration.blank`, taken off as the runtime's reader does; `told` is called with how many rows
+        more are done.
         """
         model.eval()
         (nothing,) = self.tokenizer.windows_many([BLANK])
@@ -125,4 +131,5 @@ class Quiz:
                         logits = (logits[0] - blank * next(said)[0],)
                     window = windows[each.text].offsets, [values.numpy() for values in logits]
                     found.append(Answered(each.question, each.gold, some[each.text].text, [window]))
+            told(len(some))
         return found

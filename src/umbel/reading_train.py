@@ -26,7 +26,7 @@ from umbel.branching import token_span
 from umbel.card import card_of
 from umbel.checkpoint import Progress
 from umbel.data import Data
-from umbel.decide import LONGEST, UNCALIBRATED
+from umbel.decide import LONGEST, UNCALIBRATED, GoldAnswer
 from umbel.errors import InputError
 from umbel.extraction import features_of, shared_words
 from umbel.overhangs import Sheds, learnt
@@ -40,6 +40,7 @@ from umbel.runtime import Model
 
 SAVE_SECONDS = 45.0  # a kill loses less than a minute
 SORTED = 512  # passages among which those of like length share a batch
+SHARES = (0.0, 0.3, 0.5, 1.0)  # of the way from the head that a training began with to the trained one
 ASKED = 4  # questions of a passage in one batch, at most
 IMPOSSIBLE = -1e9
 Halves = NDArray[np.float16]
@@ -101,16 +102,16 @@ def passages_of(
     return found
 
 
-def extracts_of(row: Example, data: Data) -> list[tuple[Extract, tuple[int, int] | None]]:
-    """Return the questions that a row brings and that want a span, with their gold ones."""
+def extracts_of(row: Example, data: Data) -> list[tuple[Extract, Sequence[GoldAnswer]]]:
+    """Return the questions that a row brings and that want a span, with their gold ones, of which the first trains."""
     own = [drawn for name, gold in row.golds.items() if data.tasks[name].kind == "asked" for drawn in gold]
     return [(question, gold) for question, gold in own if isinstance(question, Extract)]
 
 
-def _place(window: Window, gold: tuple[int, int] | None) -> tuple[int, int] | None:
-    if gold is None:
+def _place(window: Window, golds: Sequence[GoldAnswer]) -> tuple[int, int] | None:
+    if not golds:
         return 0, 0
-    place = token_span(window, gold)
+    place = token_span(window, golds[0][:2])
     return place if place and place[1] - place[0] < LONGEST else None
 
 
@@ -281,9 +282,19 @@ def weights_of(model: ReadingModel) -> Weights:
     return {name: value.detach().numpy() for name, value in model.named_parameters()}
 
 
-def half_way(trained: Weights, start: Weights) -> Weights:
-    """Return the mean of a head's weights and those it began with: less bent to its rows (Wortsman et al. 2022)."""
-    return {name: ((value + start[name]) / 2).astype(np.float32) for name, value in trained.items()}
+def on_the_way(start: Weights, trained: Weights) -> dict[str, Weights]:
+    """Return heads between that which a training began with and the trained one, by name, both included.
+
+    Those between are less bent to the train rows (Wortsman et al. 2022).
+    """
+    return {
+        f"{share:g} of the way": {name: _between(start[name], value, share) for name, value in trained.items()}
+        for share in SHARES
+    }
+
+
+def _between(start: NDArray[np.float32], end: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    return (start + np.float32(share) * (end - start)).astype(np.float32)
 
 
 def add_reading(
@@ -304,9 +315,7 @@ def add_reading(
         CacheError: the folder cannot be written.
     """
     sheds = learnt(_gold_places(model, data))
-    tried = {
-        name: _calibrated(list(_asked(model, ReadingHead(weights), data)), sheds) for name, weights in heads.items()
-    }
+    tried = {name: _calibrated(asked, sheds) for name, asked in _asked(model, heads, data).items()}
     taken = max(tried, key=lambda name: _worth(tried[name]["scores"]))
     if len(tried) > 1:
         training = training | {"heads": {name: _worth(each["scores"]) for name, each in tried.items()}}
@@ -322,7 +331,7 @@ def _worth(scores: Mapping[str, float]) -> float:
 def _gold_places(model: Model, data: Data) -> Iterable[tuple[str, list[tuple[int, int]], NDArray[np.int32]]]:
     """Yield train texts with their gold answers and tokens' offsets, as `overhangs.learnt` wants them."""
     for row in (row for rows in data.train.values() for row in rows):
-        places = [gold for _, gold in extracts_of(row, data) if gold]
+        places = [golds[0][:2] for _, golds in extracts_of(row, data) if golds]
         if places:
             offsets = model.tokenizer.windows_many([row.text])[0][0].offsets
             yield row.text, [place for place in places if place[1] <= offsets[:, 1].max()], offsets
@@ -342,14 +351,17 @@ def _calibrated(asked: Sequence[Answered], sheds: Sheds) -> dict[str, Any]:
     }
 
 
-def _asked(model: Model, head: ReadingHead, data: Data) -> Iterable[Answered]:
-    """Ask the questions of all dev rows."""
-    reader = model.reader.with_head(head)
+def _asked(model: Model, heads: Mapping[str, Weights], data: Data) -> dict[str, list[Answered]]:
+    """Ask each head the questions of all dev rows, each row encoded once."""
+    readers = {name: model.reader.with_head(ReadingHead(weights)) for name, weights in heads.items()}
+    asked: dict[str, list[Answered]] = {name: [] for name in heads}
     for row in (row for rows in data.dev.values() for row in rows):
-        drawn = extracts_of(row, data)
-        if drawn:
-            encoding = model.keep(row.text)
+        if not (drawn := extracts_of(row, data)):
+            continue
+        encoding = model.keep(row.text)
+        offsets = [window.offsets for window in encoding.windows]
+        for name, reader in readers.items():
             logits = reader.logits(encoding, [question for question, _ in drawn])
-            offsets = [window.offsets for window in encoding.windows]
-            for (question, gold), found in zip(drawn, logits, strict=True):
-                yield Answered(question, gold, row.text, list(zip(offsets, found, strict=True)))
+            for (question, golds), found in zip(drawn, logits, strict=True):
+                asked[name].append(Answered(question, golds, row.text, list(zip(offsets, found, strict=True))))
+    return asked

@@ -25,8 +25,8 @@ def teach_reading(
 ) -> Path:
     """Train the reading head of the pack called `name` on a declaration's questions; return the new pack's folder.
 
-    It goes on from what is saved in `folder`, and begins with the head of the pack `start`, if given; then it ends half
-    way between the two where that answers more dev questions.
+    It goes on from what is saved in `folder`, and begins with the head of the pack `start`, if given; then of the heads
+    between the two that is taken which answers dev questions best.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -39,7 +39,7 @@ def teach_reading(
     need_torch()
     from umbel import checkpoint
     from umbel.checkpoint import Progress
-    from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, half_way, passages_of, weights_of
+    from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, on_the_way, passages_of, weights_of
 
     model = ready_model(name)
     _ = model.reader  # a pack without branches is told at once
@@ -71,9 +71,7 @@ def teach_reading(
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
     if began:
         training["began"] = {"pack": began.manifest.name, "version": began.manifest.version}
-    heads = {"trained": weights}
-    if began:
-        heads["half way"] = half_way(weights, began.reading())
+    heads = on_the_way(began.reading(), weights) if began else {"trained": weights}
     with spinner("calibrating on dev and writing the pack"):
         version = spec.version if spec.name == model.pack.manifest.name else ""
         pack = add_reading(model, folder / PACK, heads, data, training, version)

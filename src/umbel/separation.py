@@ -37,7 +37,7 @@ from umbel.resampling import gain_interval, score_interval
 from umbel.runtime import Model
 from umbel.spec import PackSpec
 from umbel.teach import prove
-from umbel.terminal import count_bar, output, spinner
+from umbel.terminal import output, spinner
 from umbel.training import PACK
 from umbel.ways import ALL, GROUP, Cost, Way, cost_of, ways_of
 
@@ -124,10 +124,7 @@ class Separation:
             f"{self.settings.latency:g} encodings of a text when all tasks are asked"
         )
         tasks = [task for task in self.parts.tasks if task not in self.joint.forks]
-        with count_bar("answering the dev rows as it stands", "tasks") as told:
-            for done, task in enumerate(tasks):
-                told(done, len(tasks))
-                self._together(task)
+        self._score([task for task in tasks if task not in self.parts.state.together])
         choices = decide(
             [self.standing(task) for task in tasks],
             self.ways,
@@ -144,22 +141,24 @@ class Separation:
 
     def standing(self, task: str) -> Standing:
         """Return how a task stands when it shares all."""
-        joint = self._together(task)
+        joint = Interval(*self.parts.state.together[task])
         return Standing(task, self.tasks[task].metric, joint, self._alone(task, joint.value), self._hurt_by(task))
 
-    def _together(self, task: str) -> Interval:
-        """Return the task's dev score as it stands in the joint pack, measured once."""
-        kept = self.parts.state.together
-        if task not in kept:
-            before = self._as_it_was(task)
-            kept[task] = list(score_interval(self.tasks[task], before.golds[task], before.predictions[task]))
-            self.parts.save()
-        return Interval(*kept[task])
+    def _score(self, tasks: Sequence[str]) -> None:
+        """Keep the dev scores of some tasks as they stand in the joint pack."""
+        if not tasks:
+            return
+        before = self.parts.before(self.joint, tasks)
+        for task in tasks:
+            self._before[task] = before
+            found = score_interval(self.tasks[task], before.golds[task], before.predictions[task])
+            self.parts.state.together[task] = list(found)
+        self.parts.save()
 
     def _as_it_was(self, task: str) -> Forked:
-        """Return the answers of the task as it stands in the joint pack, made once."""
+        """Return answers that have those of the task as it stands in the joint pack."""
         if task not in self._before:
-            self._before[task] = self.parts.before(self.joint, task)
+            self._before[task] = self.parts.before(self.joint, [task])
         return self._before[task]
 
     def _alone(self, task: str, joint: float) -> float:

@@ -22,7 +22,7 @@ from umbel.errors import InputError, MissingExtraError
 from umbel.loading import backbone_of, fetched, ready_backbone
 from umbel.pack import read_pack
 from umbel.spec import load_spec
-from umbel.terminal import errors, output, spinner
+from umbel.terminal import count_bar, errors, output, spinner
 
 if TYPE_CHECKING:
     from umbel.processes import Processes
@@ -115,8 +115,8 @@ def _train(
         with spinner("answering the train rows"):
             trainer.teach(teach)
     adapters = train_writers(spec, folder, restart, _shown)
-    with spinner("calibrating and writing the pack"):
-        return put_in(publish(trainer, folder / name), adapters).folder
+    with count_bar("calibrating on dev, and writing the pack", "rows") as told:
+        return put_in(publish(trainer, folder / name, told), adapters).folder
 
 
 def _begin(trainer: Trainer) -> None:

@@ -11,6 +11,7 @@ from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
 
 OFFSETS = np.array([(0, 0), (0, 4), (5, 8), (9, 12), (0, 0)], np.int32)
 TEXT = "Anna met Bob"
+ANNA, BOB, ALL = ((0, 4, "Anna"),), ((9, 12, "Bob"),), ((0, 12, TEXT),)
 OPTIONS = (Option("a"), Option("b"), Option("c"))
 
 
@@ -40,13 +41,20 @@ def test_a_temperature_undoes_overconfidence():
 
 def test_brevity_is_taken_where_short_answers_are_right_and_left_where_long_ones_are():
     start, end = [0, 3, 0, 0, 0], [0, 1.5, 0, 2, 0]  # "Anna" is nearly as likely as "Anna met Bob"
-    short, long = ([asked(Extract("who"), gold, start, end)] * 30 for gold in ((0, 4), (0, 12)))
+    short, long = ([asked(Extract("who"), gold, start, end)] * 30 for gold in (ANNA, ALL))
     assert answered.fit(long).brevity == 0
     fitted = answered.fit(short)
     assert fitted.brevity > 0
     assert answered.scores(short, fitted)["extract"]["score"] == 100
     before = answered.scores(short, UNCALIBRATED)["extract"]
     assert (before["score"], before["f1"]) == (0, pytest.approx(50))
+
+
+def test_any_of_several_gold_answers_is_right():
+    values = [0, 0, 0, 5, 0]
+    found = [asked(Extract("who"), (*ANNA, *BOB), values, values), asked(Extract("who"), ANNA, values, values)]
+    scores = answered.scores(found, UNCALIBRATED)["extract"]
+    assert (scores["score"], scores["f1"]) == (50, 50)
 
 
 def test_what_a_calibration_starts_with_stays():
@@ -68,8 +76,8 @@ def test_every_kind_is_scored_by_its_own_rule():
         asked(Predicate("x"), True, [2.0]),
         asked(Predicate("x"), True, [-2.0]),
         asked(Score("x", OPTIONS), np.float32([0, 0.4, 0.6]), [0, 1, 2]),
-        asked(Extract("who"), (9, 12), [0, 0, 0, 5, 0], [0, 0, 0, 5, 0]),
-        asked(Extract("who"), None, [0, 0, 0, 5, 0], [0, 0, 0, 5, 0]),
+        asked(Extract("who"), BOB, [0, 0, 0, 5, 0], [0, 0, 0, 5, 0]),
+        asked(Extract("who"), (), [0, 0, 0, 5, 0], [0, 0, 0, 5, 0]),
         asked(Mentions((Option("person"),)), ((0, 0, 4), (0, 9, 12)), *spans),
     ]
     scores = answered.scores(found, UNCALIBRATED)
@@ -110,7 +118,7 @@ def test_temperatures_of_spans_and_levels_are_fitted_too():
         place = 3 if random.random() < 0.7 else 1
         values = np.zeros(5)
         values[place] = 12
-        found.append(asked(Extract("who"), (9, 12), values, values))
+        found.append(asked(Extract("who"), BOB, values, values))
     calibration = answered.fit(found)
     assert calibration.temperatures["score"] > 1.5
     assert calibration.temperatures["extract"] > 1.5

@@ -14,8 +14,8 @@ KIND, TASK = kind_of("asked"), Task("own", "asked")
 @pytest.mark.parametrize(
     ("cell", "question", "gold"),
     [
-        ({"question": "Who?", "answers": [{"start": 0, "text": "Anna"}]}, Extract("Who?"), (0, 4)),
-        ({"question": "Where?", "answers": []}, Extract("Where?"), None),
+        ({"question": "Who?", "answers": [{"start": 0, "text": "Anna"}]}, Extract("Who?"), ((0, 4, "Anna"),)),
+        ({"question": "Where?", "answers": []}, Extract("Where?"), ()),
         (
             {"choice": "Team?", "options": ["billing: money", "technical"], "answer": "technical"},
             Choice("Team?", (Option("billing", "money"), Option("technical"))),

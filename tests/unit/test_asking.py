@@ -171,7 +171,7 @@ def test_another_language_than_the_two_is_asked_in_its_own_words():
 
 
 def test_a_row_brings_its_own_questions(asker):
-    own = tuple((Extract(f"question {number}"), None) for number in range(6))
+    own = tuple((Extract(f"question {number}"), ()) for number in range(6))
     drawn = asked(asker, 1, own=own)
     assert len(drawn) == 4
     assert {repr(each) for each in drawn} < {repr(each) for each in own}

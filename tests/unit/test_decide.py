@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from umbel import decide
 from umbel.decide import Pointed
 from umbel.overhangs import Sheds
-from umbel.questions import Choice, ExtractAnswer, Mentions, Option, Score
+from umbel.questions import Choice, Extract, ExtractAnswer, Mentions, Option, Score
 from umbel.records import Span
 
 TEXT = "Anna met Bob in Paris"
@@ -171,19 +171,37 @@ def test_an_answer_sheds_what_its_tokens_carry_over_its_borders():
 
 
 @pytest.mark.parametrize(
-    ("gold", "found", "f1"),
+    ("golds", "found", "f1"),
     [
-        ((0, 4), (0, 4), 1),
-        ((0, 4), (2, 6), 0.5),
-        ((0, 4), (4, 8), 0),
-        (None, None, 1),
-        ((0, 4), None, 0),
-        (None, (0, 4), 0),
+        ([(0, 4)], (0, 4), 1),
+        ([(0, 4)], (2, 6), 0.5),
+        ([(0, 4)], (4, 8), 0),
+        ([(0, 4), (2, 6)], (2, 6), 1),
+        ([], None, 1),
+        ([(0, 4)], None, 0),
+        ([], (0, 4), 0),
     ],
 )
-def test_overlap_is_that_of_places(gold, found, f1):
+def test_overlap_is_that_of_places(golds, found, f1):
     answer = ExtractAnswer(Span(*found, "answer", "") if found else None, 0.5)
-    assert decide.overlap(gold, answer) == f1
+    assert decide.overlap([(*gold, "") for gold in golds], answer) == f1
+
+
+@pytest.mark.parametrize(
+    ("golds", "said", "right"),
+    [
+        (["snow"], "snow", True),
+        (["rain", " snow,"], "snow", True),  # any of them, without what answers never hold at their ends
+        (["snow"], "snows", False),
+        ([], "snow", False),
+        (["snow"], None, False),
+        ([], None, True),
+    ],
+)
+def test_an_answer_is_right_that_says_what_a_gold_one_says(golds, said, right):
+    answer = ExtractAnswer(Span(7, 11, "answer", said, 0.5) if said else None, 0.5)
+    found = decide.is_right(Extract("?"), tuple((0, len(words), words) for words in golds), answer)
+    assert found == right
 
 
 def test_parts_of_one_word_are_one_answer():

@@ -45,9 +45,9 @@ def test_any_text_gives_questions_whose_answers_stand_in_it_once(text):
         (answer,) = row["answers"]
         assert text.count(answer["text"]) == 1
         assert text.index(answer["text"]) == answer["start"]
-        ((question, gold),) = Asked().parse(TASK, [row], text)
+        ((question, golds),) = Asked().parse(TASK, [row], text)
         assert isinstance(question, Extract)
-        assert gold
+        assert golds
 
 
 def test_they_are_added_to_what_people_asked_of_a_passage():

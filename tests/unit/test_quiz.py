@@ -34,7 +34,7 @@ class PlainAsker:
             (Predicate("good to"), good),
             (Score("bad to", (Option("good"), Option("bad"))), shares),
             (Mentions((Option("Paris"),)), tuple(places)),
-            (Extract("to good bad"), places[0][1:] if len(places) == 1 else None),
+            (Extract("to good bad"), ((*places[0][1:], "Paris"),) if len(places) == 1 else ()),
         ]
         count = int(most) + (generator.random() < most % 1)
         return [found[place] for place in generator.permutation(len(found))[:count]]

@@ -15,7 +15,7 @@ from umbel.decide import LONGEST
 from umbel.errors import InputError, PackError
 from umbel.pack import READING, read_pack
 from umbel.questions import Extract, Predicate
-from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, half_way, passages_of, weights_of
+from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, on_the_way, passages_of, weights_of
 from umbel.spec import load_spec
 
 # Of a text of good, bad and to, "where" asks for the Paris in it.
@@ -101,14 +101,17 @@ def test_of_several_heads_the_one_that_answers_most_is_taken(model, data, folder
     trainer = ReadingTrainer(passages(model, data), SETTINGS, folder / "run")
     fresh = {name: value.copy() for name, value in weights_of(trainer.model).items()}
     trained = weights_of(trainer.run())
-    between = half_way(trained, fresh)
-    assert all(np.allclose(between[name] * 2, trained[name] + fresh[name], atol=1e-6) for name in trained)
-    heads = {"fresh": fresh, "trained": trained, "half way": between}
+    heads = on_the_way(fresh, trained)
+    assert list(heads) == ["0 of the way", "0.3 of the way", "0.5 of the way", "1 of the way"]
+    assert all(np.array_equal(heads["0 of the way"][name], fresh[name]) for name in fresh)
+    assert all(np.allclose(heads["1 of the way"][name], trained[name], atol=1e-6) for name in trained)
+    half = heads["0.5 of the way"]
+    assert all(np.allclose(half[name] * 2, trained[name] + fresh[name], atol=1e-6) for name in trained)
     pack = add_reading(model, folder / "out", heads, data, {"epochs": 12})
     told = pack.manifest.reading.training
     assert told["epochs"] == 12
     scores = pack.manifest.reading.scores
-    assert told["heads"]["fresh"] < max(told["heads"].values()) == (scores["score"] + scores["f1"]) / 2
+    assert told["heads"]["0 of the way"] < max(told["heads"].values()) == (scores["score"] + scores["f1"]) / 2
     taken = max(told["heads"], key=told["heads"].get)
     assert all(np.array_equal(heads[taken][name], value) for name, value in pack.reading().items())
 

@@ -62,8 +62,8 @@ def _extract(item: Mapping[str, Any], text: str) -> Drawn:
         start, words = answer.get("start"), answer.get("text")
         if not isinstance(start, int) or not isinstance(words, str) or text[start : start + len(words)] != words:
             raise ValueError(f"answers: {answer!r:.60} does not stand there in the text")
-    gold = (answers[0]["start"], answers[0]["start"] + len(answers[0]["text"])) if answers else None
-    return Extract(item["question"]), gold
+    golds = tuple((each["start"], each["start"] + len(each["text"]), each["text"]) for each in answers)
+    return Extract(item["question"]), golds
 
 
 def _choice(item: Mapping[str, Any], text: str) -> Drawn:
