@@ -33,7 +33,7 @@ from umbel.engine import (
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
-LAYOUT = "branches 4"  # names the graph's inputs and results; another one makes cached graphs unfit
+LAYOUT = "branches 5"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
 GIVEN = "given."  # how the names of inputs begin that take what was kept
 MASKED = -1e9
@@ -70,8 +70,9 @@ def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lo
 
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
-    `branch_place` `[tokens]` int32 (`tree.Rows`), `branch_padding` `[text]`, what is added to scores of the text's
-    tokens, and each layer's keys and values `given.N` `[text, 2 * hidden]`.
+    `branch_place` `[tokens]` int32 (`tree.Rows`), `branch_read` `[read]` int32, the tokens whose states are given,
+    `branch_padding` `[text]`, what is added to scores of the text's tokens, and each layer's keys and values `given.N`
+    `[text, 2 * hidden]`.
     """
     return _BranchBuilder(shape, tensors, lower).build()
 
@@ -88,14 +89,18 @@ class _BranchBuilder(GraphBuilder):
         self.bias = parameter([-1, -1, -1], np.float32, "branch_bias")
         self.spread = parameter([-1, -1], np.int32, "branch_spread")
         self.place = parameter([-1], np.int32, "branch_place")
+        read = parameter([-1], np.int32, "branch_read")
         self.padding = parameter([-1], np.float32, "branch_padding")
-        inputs = [embedded, positions, self.bias, self.spread, self.place, self.padding]
+        inputs = [embedded, positions, self.bias, self.spread, self.place, read, self.padding]
         hidden = self.embeddings(embedded, positions)
         for layer in range(self.shape.layers):
             given = parameter([-1, 2 * self.shape.hidden], np.float32, f"{GIVEN}{layer}")
             inputs.append(given)
             name = f"encoder.layer.{layer}"
-            hidden = self.feed_forward(name, hidden, self._branch_attention(f"{name}.attention.self", hidden, given))
+            attended = self._branch_attention(f"{name}.attention.self", hidden, given)
+            if layer == self.shape.layers - 1:  # nothing attends to what comes of it
+                hidden, attended = (ops.gather(each, read, number(0)) for each in (hidden, attended))
+            hidden = self.feed_forward(name, hidden, attended)
         results.append(_result(hidden, BRANCH))
         return ov.Model(results, [*encoder.get_parameters(), *inputs], "branching")
 
@@ -235,14 +240,14 @@ class BranchEngine:
         return kept, [np.array(each) for each in lower]
 
     def branch(self, embedded: Floats, rows: Rows, kept: Kept) -> Floats:
-        """Return the hidden states `[tokens, hidden]` of the rows' tokens, without padding, under one window.
+        """Return the hidden states `[read, hidden]` of the rows' tokens that answers are read from, under one window.
 
-        `embedded` `[tokens, hidden]` are their word embeddings with roles added.
+        `embedded` `[tokens, hidden]` are the word embeddings of all their tokens, with roles added.
         """
         bias = np.where(rows.attends, np.float32(0), np.float32(MASKED))
         spread, place = rows.spread
         padding = np.full(len(kept.layers[0]), MASKED, np.float32)
         padding[: len(kept.hidden)] = 0
         layers = [ov.Tensor(each, each.shape, ov.Type.bf16) if self._bfloat16 else each for each in kept.layers]
-        given = [embedded, rows.positions[rows.used], bias, spread, place, padding, *layers]
+        given = [embedded, rows.positions[rows.used], bias, spread, place, np.concatenate(rows.read), padding, *layers]
         return np.array(self._engine("branch", BRANCH).run(given, results=1)[0])

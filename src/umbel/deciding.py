@@ -70,6 +70,10 @@ class Trial:
         """Tell whether it is better by more than noise."""
         return self.gain.low > 0
 
+    def worth(self, there: bool) -> bool:
+        """Tell whether to take it: surely better, or simply better where a part for several is `there` for others."""
+        return self.sure or (there and bool(self.together) and self.gain.value > 0)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -110,19 +114,19 @@ def decide(
 ) -> dict[str, Choice]:
     """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
 
-    Where several lose, one part is tried for them `together` first. `ways` come in the order of their cost. Of a task
-    they are tried until one comes near the score alone, within noise and `LOSS`; where none does, the cheapest is taken
-    that is as good as the best of them, within noise.
+    Where several lose, one part is tried for them `together` first; those that are surely better with it pay for it.
+    `ways` come in the order of their cost. Of a task they are tried until one comes near the score alone, within noise
+    and `LOSS`; where none does, the cheapest is taken that is as good as the best of them, within noise.
     """
     ordered = sorted(standings, key=lambda each: -each.loss)
     group = _grouped(ordered, costs, budget, together)
-    sure = [trial for trial in group.values() if trial.sure]
-    left = _less(budget, costs[GROUP]) if sure else budget
+    there = any(trial.sure for trial in group.values())
+    left = _less(budget, costs[GROUP]) if there else budget
     found: dict[str, Choice] = {}
     for standing in ordered:
         affordable = [way for way in ways if costs[way].within(left)]
         first = [group[standing.task]] if standing.task in group else []
-        choice = _choose(standing, affordable, len(affordable) < len(ways), trying, first)
+        choice = _choose(standing, affordable, len(affordable) < len(ways), trying, first, there)
         found[standing.task] = choice
         left = left if choice.way == GROUP else _less(left, choice.cost)
     takers = [task for task, choice in found.items() if choice.way == GROUP]
@@ -153,20 +157,22 @@ def _paying(choice: Choice, takers: int) -> Choice:
     return replace(choice, trials=tuple(trials))
 
 
-def _choose(standing: Standing, ways: Sequence[Way], short: bool, trying: Trying, first: Sequence[Trial]) -> Choice:
+def _choose(
+    standing: Standing, ways: Sequence[Way], short: bool, trying: Trying, first: Sequence[Trial], there: bool
+) -> Choice:
     if standing.loss <= standing.margin:
         return Choice(standing)
     trials: list[Trial] = []
     for trial in itertools.chain(first, (trying(standing.task, way) for way in ways)):
         trials.append(trial)
-        if trial.sure and trial.gain.value >= standing.loss - standing.margin:
+        if trial.worth(there) and trial.gain.value >= standing.loss - standing.margin:
             return Choice(standing, trial.way, tuple(trials))
-    sure = [trial for trial in trials if trial.sure]
-    if not sure:
+    worth = [trial for trial in trials if trial.worth(there)]
+    if not worth:
         return Choice(standing, ALL, tuple(trials), short)
-    best = max(sure, key=lambda trial: trial.gain.value)
+    best = max(worth, key=lambda trial: trial.gain.value)
     enough = best.gain.value - (best.gain.high - best.gain.low) / 2
-    taken = next(trial for trial in sure if trial.gain.value >= enough)
+    taken = next(trial for trial in worth if trial.gain.value >= enough)
     return Choice(standing, taken.way, tuple(trials), short)
 
 
@@ -240,8 +246,10 @@ def _moved(choice: Choice, trial: Trial) -> Sentence:
     size_zh = f"{trial.cost.bytes / 1e6:.2f} MB 与 {trial.cost.encodings:.2f} 次编码"
     others = [name for name in trial.together if name != standing.task]
     beside, beside_zh = (f" with {', '.join(others)}", f"（{'、'.join(others)}）") if others else ("", "")
-    more = " More would not fit into the budget." if choice.short else ""
-    more_zh = "更多则超出预算。" if choice.short else ""
+    more = "" if trial.sure else " Not surely better, but the part is there for the others."
+    more_zh = "" if trial.sure else "未必更好，但该部分已为其他任务而有。"
+    more += " More would not fit into the budget." if choice.short else ""
+    more_zh += "更多则超出预算。" if choice.short else ""
     return _said(
         f"{standing.task} has {in_words(trial.way)}{beside}: {rest_en} ({gain}); it costs {size}.{more}",
         f"{standing.task} 使用{_in_chinese(trial.way)}{beside_zh}：{rest_zh}（{gain_zh}）；代价为 {size_zh}。{more_zh}",

@@ -51,7 +51,10 @@ class Nothing:
 
 @dataclass(frozen=True)
 class States:
-    """Hidden states of a branch: `question` `[question tokens, hidden]`, `leaves` `[options, hidden]`."""
+    """Hidden states of a branch: `leaves` `[options, hidden]`, and `question`.
+
+    That is `[question tokens, hidden]` of a branch without options, else of the last one alone.
+    """
 
     question: Floats
     leaves: Floats
@@ -208,15 +211,16 @@ class Reader:
         """Return the states of each branch under one window."""
         parts = [(place, part, held) for place, branch in enumerate(branches) for part, held in cut(branch, ROW_TOKENS)]
         hidden_size = kept.hidden.shape[1]
-        sizes = [(len(branch.question), len(branch.options)) for branch in branches]
+        sizes = [(1 if branch.options else len(branch.question), len(branch.options)) for branch in branches]
         states = [States(*(np.zeros((size, hidden_size), np.float32) for size in pair)) for pair in sizes]
         for length, group in _passes(parts):
             rows = rows_of([part for _, part, _ in group], self.tokenizer.pad, length)
             embedded = self.embedding.rows(rows.ids[rows.used]) + self.weights["roles"][rows.roles[rows.used]]
             hidden = self.engine.branch(embedded, rows, kept)
-            for (place, _, held), first, reads in zip(group, rows.firsts, rows.reads, strict=True):
-                states[place].question[:] = hidden[first : first + reads[0] + 1]
-                states[place].leaves[held] = hidden[first + reads[1:]]
+            ends = np.cumsum([len(read) for read in rows.read])[:-1]
+            for (place, _, held), found in zip(group, np.split(hidden, ends), strict=True):
+                states[place].question[:] = found[: len(found) - len(held)]
+                states[place].leaves[held] = found[len(found) - len(held) :]
         return states
 
     def _cosines(self, encoding: Encoding, question: Question) -> Floats:

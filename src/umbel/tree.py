@@ -85,6 +85,17 @@ class Rows:
         places = np.minimum(np.arange(used.shape[1], dtype=np.int32), last[:, None])
         return self.firsts[:, None] + places, np.flatnonzero(used).astype(np.int32)
 
+    @property
+    def read(self) -> list[Ints]:
+        """Return for each row the places in that line of the tokens that answers are read from.
+
+        Those of `reads`; of a branch without options all of the question's, in their order.
+        """
+        return [
+            first + (reads if len(reads) > 1 else np.arange(reads[0] + 1, dtype=np.int32))
+            for first, reads in zip(self.firsts, self.reads, strict=True)
+        ]
+
 
 def rows_of(branches: Sequence[Branch], pad: int, length: int = 0) -> Rows:
     """Lay out branches, each in a row; all are padded to `length`, or to the longest one's padded length."""

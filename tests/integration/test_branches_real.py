@@ -40,7 +40,7 @@ def kept(backbone: Backbone, engine: BranchEngine) -> Kept:
 def read(backbone: Backbone, engine: BranchEngine, kept: Kept, found: list[Branch], length: int) -> list[Any]:
     rows = rows_of(found, backbone.tokenizer.pad, length)
     states = engine.branch(backbone.embedding.rows(rows.ids[rows.used]), rows, kept)
-    return np.split(states, rows.firsts[1:])
+    return np.split(states, np.cumsum([len(each) for each in rows.read])[:-1])
 
 
 def drawn(random: np.random.Generator, most: int) -> Branch:
@@ -79,4 +79,4 @@ def test_both_engines_agree(backbone: Backbone, engine: BranchEngine, kept: Kept
         first = torch.zeros(len(found), dtype=torch.long)
         wanted = encoder.branch(encoding, first, *given, roles, torch.from_numpy(rows.attends)).numpy()
     states = np.concatenate(read(backbone, engine, kept, found, 64))
-    np.testing.assert_allclose(states, wanted[rows.used], atol=WITHIN[engine.precision])
+    np.testing.assert_allclose(states, wanted[rows.used][np.concatenate(rows.read)], atol=WITHIN[engine.precision])

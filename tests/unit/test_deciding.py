@@ -124,7 +124,7 @@ def test_tasks_that_lose_have_one_part_together_and_share_its_cost():
 
 def test_a_task_that_the_common_part_does_not_help_takes_one_of_its_own_from_what_is_left():
     tried = []
-    together = grouping({"names": 0.1, "slots": 5.5, "terms": 4})
+    together = grouping({"names": -0.1, "slots": 5.5, "terms": 4})
     gains = trying({"head": 0, "adapter": 9.5}, tried=tried)
     found = decide(LOSING, WAYS, COSTS_TOGETHER, Cost(10**7, 1.4), gains, together)
     assert [found[task].way for task in ("names", "slots", "terms")] == [ADAPTER, GROUP, GROUP]
@@ -132,7 +132,16 @@ def test_a_task_that_the_common_part_does_not_help_takes_one_of_its_own_from_wha
     assert sum((choice.cost for choice in found.values()), Cost()).encodings == pytest.approx(4 / 3)
     left = decide(LOSING, WAYS, COSTS_TOGETHER, Cost(10**7, 1.1), trying({"head": 0}), together)
     assert left["names"].way == ALL
-    assert "an adapter of all layers together +0.10" in explain(left["names"])["en"]
+    assert "an adapter of all layers together -0.10" in explain(left["names"])["en"]
+
+
+def test_a_part_that_others_pay_for_is_taken_where_it_is_better_at_all():
+    together = grouping({"names": 0.1, "slots": 5.5, "terms": 4})
+    found = decide(LOSING, WAYS, COSTS_TOGETHER, Cost(10**7, 1.0), trying({"head": 0}), together)
+    assert [found[task].way for task in ("names", "slots", "terms")] == [GROUP, GROUP, GROUP]
+    assert "Not surely better, but the part is there for the others." in explain(found["names"])["en"]
+    assert "未必更好" in explain(found["names"])["zh"]
+    assert "Not surely" not in explain(found["slots"])["en"]
 
 
 @pytest.mark.parametrize(("losing", "encodings"), [(LOSING[:2], 1.0), (LOSING, 0.9)])

@@ -121,6 +121,27 @@ class TestColumns:
         assert prepare.group_sentiment(emotions) == sentiment
         assert prepare.add_sentiment({"text": "t", "emotions": emotions}).get("sentiment") == sentiment
 
+    @pytest.mark.parametrize(
+        ("text", "intents", "sentiment"),
+        [
+            ("请问几点开门？", ["Request"], "neutral"),
+            ("请问几点开门？", ["General", "Request"], None),
+            ("太好了，几点开门？", ["Request"], None),
+            ("请问几点开门？", [], None),
+        ],
+    )
+    def test_plain_requests_are_neutral(self, text: str, intents: list[str], sentiment: str | None) -> None:
+        assert prepare.add_neutral({"text": text, "intents": intents}).get("sentiment") == sentiment
+
+    def test_one_statement_of_each_passage_is_taken(self) -> None:
+        texts = ["短。北京是中国的首都之一。他问：真的在这里吗？", "上海在长江的入海口旁边。", "太短了。"]
+        passages = prepare.Source("cmrc2018", {"train": [{"text": text} for text in texts], "dev": []})
+        found = prepare.statements([passages])
+        assert found.rows["train"] == [
+            {"text": "北京是中国的首都之一。", "sentiment": "neutral"},
+            {"text": "上海在长江的入海口旁边。", "sentiment": "neutral"},
+        ]
+
     def test_all_named_emotions_are_in_one_group(self) -> None:
         assert sum(map(len, prepare.SENTIMENTS.values())) == len(prepare.GROUP_OF) == 24
 
@@ -284,7 +305,7 @@ class TestMain:
             assert prepare.main(["--sets", str(tmp_path / "sets"), "--out", str(tmp_path / folder)]) == 0
             written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
         assert written[0] == written[1]
-        assert len(written[0]) == 2 * (len(prepare.SETS) + 3)
+        assert len(written[0]) == 2 * (len(prepare.SETS) + 4)
         assert "cold.train" in capsys.readouterr().out
 
     def test_tells_what_is_missing_and_fails(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,15 @@ def test_tokens_in_a_line_find_their_rows_and_back(found):
         assert (line[spread[row, len(branch) :]] == rows.ids[row, len(branch) - 1]).all()
 
 
+@given(st.lists(branches, min_size=1, max_size=4))
+def test_answers_are_read_from_the_ends_of_parts_or_from_all_of_a_question_alone(found):
+    rows = rows_of(found, pad=0, length=48)
+    line = rows.ids[rows.used]
+    for branch, read in zip(found, rows.read, strict=True):
+        ends = [part[-1] for part in (branch.question, *branch.options)]
+        assert line[read].tolist() == (ends if branch.options else branch.question.tolist())
+
+
 def test_rows_are_padded_to_a_step():
     rows = rows_of([Branch(np.arange(3, 20, dtype=np.int32), 0)], pad=9)
     assert rows.ids.shape == (1, 32)
