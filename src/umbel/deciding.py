@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from umbel.intervals import Interval
 from umbel.metrics import LOWER_IS_BETTER
-from umbel.ways import ALL, GROUP, Cost, Way
+from umbel.ways import ALL, GROUPS, Cost, Way
 
 Sentence = dict[str, str]  # by language: en, zh
 
@@ -70,9 +70,9 @@ class Trial:
         """Tell whether it is better by more than noise."""
         return self.gain.low > 0
 
-    def worth(self, there: bool) -> bool:
-        """Tell whether to take it: surely better, or simply better where a part for several is `there` for others."""
-        return self.sure or (there and bool(self.together) and self.gain.value > 0)
+    def worth(self, there: Way | None) -> bool:
+        """Tell whether to take it: surely better, or better at all where it is the part that is `there` for others."""
+        return self.way == there and self.gain.value > 0 if self.together else self.sure
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Choice:
 
 
 Trying = Callable[[str, Way], Trial]
-TryingTogether = Callable[[Sequence[str]], Mapping[str, Trial]]
+TryingTogether = Callable[[Sequence[str], Way], Mapping[str, Trial]]
 
 
 def gain_of(metric: str, before: float, after: float) -> float:
@@ -110,38 +110,63 @@ def decide(
     costs: Mapping[Way, Cost],
     budget: Cost,
     trying: Trying,
-    together: TryingTogether = lambda tasks: {},
+    together: TryingTogether = lambda tasks, way: {},
 ) -> dict[str, Choice]:
     """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
 
-    Where several lose, one part is tried for them `together` first; those that are surely better with it pay for it.
-    `ways` come in the order of their cost. Of a task they are tried until one comes near the score alone, within noise
-    and `LOSS`; where none does, the cheapest is taken that is as good as the best of them, within noise.
+    Where several lose, one part is tried for them `together` first: an adapter, and where some still lose with it a
+    copy of all layers, which is taken where they lose less with it by more than `LOSS` in all. `ways` come in the order
+    of their cost. Of a task they are tried until one comes near the score alone, within noise and `LOSS`; where none
+    does, the cheapest is taken that is as good as the best of them, within noise.
     """
     ordered = sorted(standings, key=lambda each: -each.loss)
-    group = _grouped(ordered, costs, budget, together)
-    there = any(trial.sure for trial in group.values())
-    left = _less(budget, costs[GROUP]) if there else budget
+    groups = _grouped(ordered, costs, budget, together)
+    there = _there(ordered, groups)
+    left = _less(budget, costs[there]) if there else budget
     found: dict[str, Choice] = {}
     for standing in ordered:
         affordable = [way for way in ways if costs[way].within(left)]
-        first = [group[standing.task]] if standing.task in group else []
+        first = [trials[standing.task] for trials in groups.values() if standing.task in trials]
         choice = _choose(standing, affordable, len(affordable) < len(ways), trying, first, there)
         found[standing.task] = choice
-        left = left if choice.way == GROUP else _less(left, choice.cost)
-    takers = [task for task, choice in found.items() if choice.way == GROUP]
+        left = left if choice.way == there else _less(left, choice.cost)
+    takers = [task for task, choice in found.items() if choice.way == there]
     found |= {task: _paying(found[task], len(takers)) for task in takers}
     return {standing.task: found[standing.task] for standing in standings}
 
 
 def _grouped(
     standings: Sequence[Standing], costs: Mapping[Way, Cost], budget: Cost, together: TryingTogether
-) -> Mapping[str, Trial]:
-    """Return the trials of one part for all tasks that lose; none where they are few or the budget does not hold it."""
+) -> Mapping[Way, Mapping[str, Trial]]:
+    """Return the trials of parts for all tasks that lose, by way and task; none where they are few.
+
+    Ways are tried in the order of their cost, as far as the budget holds them, until no task loses.
+    """
     losing = [standing.task for standing in standings if standing.loss > standing.margin]
-    if len(losing) < TOGETHER or GROUP not in costs or not costs[GROUP].within(budget):
-        return {}
-    return together(losing)
+    found: dict[Way, Mapping[str, Trial]] = {}
+    for way in GROUPS if len(losing) >= TOGETHER else ():
+        if way in costs and costs[way].within(budget):
+            found[way] = together(losing, way)
+            if _still_lost(standings, found[way]) == 0:
+                break
+    return found
+
+
+def _there(standings: Sequence[Standing], groups: Mapping[Way, Mapping[str, Trial]]) -> Way | None:
+    """Return the way in which tasks have a part together, if any is surely better with one."""
+    lost = {
+        way: _still_lost(standings, trials)
+        for way, trials in groups.items()
+        if any(trial.sure for trial in trials.values())
+    }
+    enough = min(lost.values(), default=0.0) + LOSS
+    return next((way for way in lost if lost[way] <= enough), None)
+
+
+def _still_lost(standings: Sequence[Standing], trials: Mapping[str, Trial]) -> float:
+    """Return how many points the tasks of some trials still lose in all beyond what each may lose."""
+    tried = [(each, trials[each.task]) for each in standings if each.task in trials]
+    return sum(max(each.loss - max(trial.gain.value, 0.0) - each.margin, 0.0) for each, trial in tried)
 
 
 def _less(budget: Cost, cost: Cost) -> Cost:
@@ -151,14 +176,14 @@ def _less(budget: Cost, cost: Cost) -> Cost:
 def _paying(choice: Choice, takers: int) -> Choice:
     """Return the choice with its share of what the part costs that it has together with others."""
     trials = [
-        replace(t, cost=Cost(t.cost.bytes // takers, t.cost.encodings / takers)) if t.way == GROUP else t
+        replace(t, cost=Cost(t.cost.bytes // takers, t.cost.encodings / takers)) if t.way == choice.way else t
         for t in choice.trials
     ]
     return replace(choice, trials=tuple(trials))
 
 
 def _choose(
-    standing: Standing, ways: Sequence[Way], short: bool, trying: Trying, first: Sequence[Trial], there: bool
+    standing: Standing, ways: Sequence[Way], short: bool, trying: Trying, first: Sequence[Trial], there: Way | None
 ) -> Choice:
     if standing.loss <= standing.margin:
         return Choice(standing)
@@ -277,6 +302,7 @@ def in_words(way: Way) -> str:
         "head": "its own head alone, trained on what the others left",
         "adapter": f"an adapter of its own from layer {way.layer}",
         "group": "an adapter of all layers together",
+        "group-fork": "a copy of all layers together",
         "fork": f"its own layers from layer {way.layer}",
     }[way.kind]
 
@@ -287,6 +313,7 @@ def _in_chinese(way: Way) -> str:
         "head": "单独训练的输出头",
         "adapter": f"自第 {way.layer} 层起的专用适配器",
         "group": "与其他任务合用的全层适配器",
+        "group-fork": "与其他任务合用的全部层副本",
         "fork": f"自第 {way.layer} 层起的专用层",
     }[way.kind]
 

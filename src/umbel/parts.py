@@ -25,7 +25,7 @@ from umbel.pack import MANIFEST, Pack, read_pack
 from umbel.packing import write_tasks
 from umbel.report import read_json
 from umbel.terminal import count_bar, output, row_bar, spinner
-from umbel.ways import HEAD, Way, rank_of
+from umbel.ways import GROUP, HEAD, Way, rank_of
 
 if TYPE_CHECKING:
     from umbel.data import Data
@@ -204,6 +204,7 @@ def _keep(place: Path, forked: Forked) -> None:
     (place / ENTRY).write_text(json.dumps(entries), encoding="utf-8")
 
 
-def together(tasks: Sequence[str]) -> str:
+def together(tasks: Sequence[str], way: Way = GROUP) -> str:
     """Name what is kept of several tasks together."""
-    return "together-" + hashlib.sha256("\n".join(tasks).encode()).hexdigest()[:12]
+    name = "together-" + hashlib.sha256("\n".join(tasks).encode()).hexdigest()[:12]
+    return name if way == GROUP else f"{name}-{way.name}"

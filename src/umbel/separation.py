@@ -23,6 +23,7 @@ from umbel.deciding import (
     explain,
     gain_of,
     guarded_in_words,
+    in_words,
     mean_gain,
     over_alone,
 )  # fmt: skip
@@ -39,7 +40,7 @@ from umbel.spec import PackSpec
 from umbel.teach import prove
 from umbel.terminal import output, spinner
 from umbel.training import PACK
-from umbel.ways import ALL, GROUP, Cost, Way, cost_of, ways_of
+from umbel.ways import ALL, GROUPS, Cost, Way, cost_of, ways_of
 
 if TYPE_CHECKING:
     from umbel.detaching import Forked
@@ -112,7 +113,7 @@ class Separation:
         self.parts, self.joint, self.study = parts, joint, study
         self.settings, self.tasks = parts.spec.separation, parts.data.tasks
         shape = parts.backbone.shape
-        self.costs = {way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), GROUP, WHOLE]}
+        self.costs = {way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), *GROUPS, WHOLE]}
         self.ways = ways_of(shape.layers)
         self._before: dict[str, Forked] = {}
         self.budget = Cost(round(self.settings.megabytes * 1e6), self.settings.latency - 1)
@@ -186,17 +187,17 @@ class Separation:
             self.parts.save()
         return self._trial(way, kept[way.name])
 
-    def together(self, tasks: Sequence[str]) -> dict[str, Trial]:
-        """Try one adapter for some tasks together, or return what was found when it was tried."""
-        kept, name = self.parts.state.trials, together(tasks)
+    def together(self, tasks: Sequence[str], way: Way) -> dict[str, Trial]:
+        """Try a way for some tasks together, or return what was found when it was tried."""
+        kept, name = self.parts.state.trials, together(tasks, way)
         if not all(name in kept.get(task, {}) for task in tasks):
-            _say(f"trying one adapter for {', '.join(tasks)} together")
+            _say(f"trying {in_words(way)} for {', '.join(tasks)}")
             passes = max(self.settings.epochs, self.parts.spec.train.epochs)
-            forked = self.parts.trained(self.joint, tasks, GROUP, name, passes)
+            forked = self.parts.trained(self.joint, tasks, way, name, passes)
             for task in tasks:
                 kept.setdefault(task, {})[name] = self._measured(task, forked)
             self.parts.save()
-        return {task: replace(self._trial(GROUP, kept[task][name]), together=tuple(tasks)) for task in tasks}
+        return {task: replace(self._trial(way, kept[task][name]), together=tuple(tasks)) for task in tasks}
 
     def _measured(self, task: str, forked: Forked) -> Plain:
         """Return what is kept of a trial."""
@@ -228,7 +229,7 @@ class Separation:
             return self.joint, {}
         parts: dict[tuple[tuple[str, ...], str], list[str]] = {}
         for task, trial in taken.items():
-            name = together(trial.together) if trial.together else trial.way.name
+            name = together(trial.together, trial.way) if trial.together else trial.way.name
             parts.setdefault((trial.together or (task,), name), []).append(task)
         pack = self.joint
         with spinner("compiling, and comparing what must not have changed"):

@@ -21,10 +21,10 @@ class Way:
 
     `all`: nothing but the head that was trained with the rest; `head`: a head trained on what the others left;
     `adapter`: a low-rank change of the layers from `layer` on (counted from 0); `fork`: those layers themselves;
-    `group`: an adapter that it has together with other tasks.
+    `group`: an adapter of all layers that it has together with other tasks; `group-fork`: a copy of all layers.
     """
 
-    kind: Literal["all", "head", "adapter", "fork", "group"]
+    kind: Literal["all", "head", "adapter", "fork", "group", "group-fork"]
     layer: int = 0
 
     @property
@@ -35,7 +35,7 @@ class Way:
     @property
     def own(self) -> bool:
         """Tell whether layers run once more for it."""
-        return self.kind in ("adapter", "fork", "group")
+        return self.kind not in ("all", "head")
 
     @property
     def low_rank(self) -> bool:
@@ -43,7 +43,9 @@ class Way:
         return self.kind in ("adapter", "group")
 
 
-ALL, HEAD, GROUP = Way("all"), Way("head"), Way("group")
+ALL, HEAD = Way("all"), Way("head")
+GROUP, GROUP_FORK = Way("group"), Way("group-fork")
+GROUPS = (GROUP, GROUP_FORK)  # in the order of their cost
 
 
 @dataclass(frozen=True)

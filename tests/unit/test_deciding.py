@@ -5,7 +5,7 @@ import pytest
 from umbel.deciding import Guard, Standing, Trial, decide, explain, guarded_in_words, mean_gain, over_alone
 from umbel.intervals import Interval
 from umbel.shapes import EncoderShape
-from umbel.ways import ALL, GROUP, HEAD, Cost, Way, cost_of, rank_of, ways_of
+from umbel.ways import ALL, GROUP, GROUP_FORK, HEAD, Cost, Way, cost_of, rank_of, ways_of
 
 ADAPTER, FORK = Way("adapter", 8), Way("fork", 8)
 WAYS = [HEAD, ADAPTER, FORK]
@@ -89,15 +89,16 @@ def test_latency_is_a_budget_too():
     assert found["mood"].way == ADAPTER
 
 
-def grouping(gains, asked=None, noise=0.5):
+def grouping(gains, asked=None, noise=0.5, copied=None):
     """Return what pretends to train one part for several tasks: each one's gain by its name."""
 
-    def answer(tasks):
+    def answer(tasks, way):
         if asked is not None:
             asked.append(list(tasks))
+        found = gains if way == GROUP else copied
         return {
-            task: Trial(GROUP, 70 + gains[task], Interval(gains[task], gains[task] - noise, gains[task] + noise),
-                        COSTS_TOGETHER[GROUP], tuple(tasks))
+            task: Trial(way, 70 + found[task], Interval(found[task], found[task] - noise, found[task] + noise),
+                        COSTS_COPIED[way], tuple(tasks))
             for task in tasks
         }  # fmt: skip
 
@@ -105,6 +106,7 @@ def grouping(gains, asked=None, noise=0.5):
 
 
 COSTS_TOGETHER = {**COSTS, GROUP: Cost(3_000_000, 1.0)}
+COSTS_COPIED = {**COSTS_TOGETHER, GROUP_FORK: Cost(20_000_000, 1.0)}
 LOSING = [standing(80.0, task="names"), standing(76.0, task="slots"), standing(74.0, task="terms")]
 
 
@@ -142,6 +144,30 @@ def test_a_part_that_others_pay_for_is_taken_where_it_is_better_at_all():
     assert "Not surely better, but the part is there for the others." in explain(found["names"])["en"]
     assert "未必更好" in explain(found["names"])["zh"]
     assert "Not surely" not in explain(found["slots"])["en"]
+
+
+def test_all_layers_are_copied_for_several_where_they_lose_less_with_them():
+    some, more = {"names": 1, "slots": 5.5, "terms": 4}, {"names": 9.5, "slots": 5.8, "terms": 3.5}
+    budget, asked = Cost(10**8, 1.0), []
+    found = decide(LOSING, WAYS, COSTS_COPIED, budget, trying({"head": 0}), grouping(some, asked, copied=more))
+    assert len(asked) == 2
+    assert {choice.way for choice in found.values()} == {GROUP_FORK}
+    assert [trial.way for trial in found["names"].trials] == [GROUP, GROUP_FORK]
+    assert sum((choice.cost for choice in found.values()), Cost()).within(Cost(20_000_000, 1.0))
+    assert "names has a copy of all layers together with slots, terms" in explain(found["names"])["en"]
+    assert "全部层副本" in explain(found["names"])["zh"]
+    alike = grouping(some, copied=some | {"names": 1.9})
+    kept = decide(LOSING, WAYS, COSTS_COPIED, budget, trying({"head": 0}), alike)
+    assert {choice.way for choice in kept.values()} == {GROUP}  # by less than a point: the smaller one is enough
+
+
+@pytest.mark.parametrize(("gain", "budget"), [(9.5, 10**8), (1.0, 10**7)])
+def test_no_layers_are_copied_where_nothing_loses_any_more_or_over_the_budget(gain, budget):
+    asked = []
+    gains = grouping({"names": gain, "slots": 5.5, "terms": 4}, asked)
+    found = decide(LOSING, WAYS, COSTS_COPIED, Cost(budget, 1.0), trying({"head": 0}), gains)
+    assert len(asked) == 1
+    assert {choice.way for choice in found.values()} == {GROUP}
 
 
 @pytest.mark.parametrize(("losing", "encodings"), [(LOSING[:2], 1.0), (LOSING, 0.9)])

@@ -20,7 +20,7 @@ from umbel.packing import write_task
 from umbel.parts import Parts
 from umbel.spec import load_spec
 from umbel.teach import prove
-from umbel.ways import GROUP, HEAD, Cost, Way, cost_of
+from umbel.ways import GROUP, GROUP_FORK, HEAD, Cost, Way, cost_of
 
 DECLARATION = """
 pack: tiny
@@ -114,29 +114,32 @@ def test_each_way_is_trained_taken_and_answers(home, way, monkeypatch):
     assert notes["summary"]["en"] in card
 
 
-def test_tasks_that_lose_are_given_one_part_together(home, monkeypatch):
+@pytest.mark.parametrize("way", [GROUP, GROUP_FORK])
+def test_tasks_that_lose_are_given_one_part_together(home, monkeypatch, way):
     monkeypatch.setattr("umbel.deciding.TOGETHER", 2)
+    monkeypatch.setattr("umbel.deciding.GROUPS", (way,))
     monkeypatch.setattr("umbel.compile.MIN_COSINE", 0.9)  # bfloat16 does to a few random numbers more than to many
     gentle = DECLARATION.replace("rate: 3.0e-3", "rate: 5.0e-4").replace("{epochs: 12, r", "{epochs: 20, r")
     (home / "gentle.yaml").write_text(gentle)
-    work = worker(home, "together", {"mood": 100.0, "city": 100.0}, "gentle.yaml")
+    work = worker(home, f"together-{way.name}", {"mood": 100.0, "city": 100.0}, "gentle.yaml")
     work.ways = []
     pack = work.run()
     notes = pack.manifest.training["separation"]
-    assert {each["way"] for each in notes["tasks"].values()} == {"group-0"}
-    assert "an adapter of all layers together with" in notes["tasks"]["mood"]["why"]["en"]
+    assert {each["way"] for each in notes["tasks"].values()} == {way.name}
+    assert "of all layers together with" in notes["tasks"]["mood"]["why"]["en"]
     assert (notes["latency"], notes["over_all"][1] > 0) == (2, True)
     one, other = pack.forks["mood"], pack.forks["city"]
     assert one == other
     assert [path.name for path in (pack.folder / "forks").iterdir()] == [one.file.removeprefix("forks/")]
-    assert (pack.folder / one.file).stat().st_size == pytest.approx(notes["megabytes"] * 1e6, rel=0.2)
+    assert (pack.folder / one.file).stat().st_size == pytest.approx(notes["megabytes"] * 1e6, rel=0.25)
     prove(umbel.load("run/pack"), umbel.load(pack.folder), "mood", "city")
     for engine in ("runtime", "torch"):
         told = json.loads(invoke("evaluate", pack.folder, "--data", "pack.yaml", "--engine", engine, "--json").stdout)
         for task in ("mood", "city"):
             assert told[task]["score"] == pytest.approx(pack.manifest.tasks[task].scores["score"])
     monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
-    assert worker(home, "together", {}, "gentle.yaml").together(["mood", "city"]) == work.together(["mood", "city"])
+    again = worker(home, f"together-{way.name}", {}, "gentle.yaml")
+    assert again.together(["mood", "city"], way) == work.together(["mood", "city"], way)
 
 
 def test_a_part_that_two_tasks_have_together_runs_once_and_goes_with_the_last_of_them(home, monkeypatch):
