@@ -2,6 +2,7 @@
 
     python packs/base/alone.py [--out packs/base/runs/alone] [--tasks intent,topic] [--threads 2]
     python packs/base/alone.py --tasks entities-social-zh --passes 12
+    python packs/base/alone.py --tasks entities-social-zh --seeds 3
     python packs/base/alone.py --joint runs/base/pack --write
 
 Everything but the other tasks is as in base.yaml: backbone, settings, seed, rows drawn; only batches and rates are
@@ -11,6 +12,7 @@ says of its train rows goes to `teachers` in the folder of `--out`, for the join
 run goes on where it was.
 
 `--passes` trains a task as long as one would who had no other task; its score stands in alone.json under `longer`.
+`--seeds` repeats it under so many seeds, from 1 on: then the score is their mean, and `seeds` holds each one's.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -85,7 +88,7 @@ def _rows_of(task: str, files: Mapping[str, list[Example]]) -> dict[str, list[Ex
 
 def train_alone(
     spec: PackSpec, data: Data, task: str, folder: Path, console: Console, times: float = 0
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train one task and return its dev score and the rows it was trained on."""
     alone, rows = only(spec, data, task, times)
     backbone = load_backbone(spec.backbone)
@@ -117,6 +120,14 @@ def _scores() -> dict[str, dict[str, Any]]:
     return dict(json.loads(SCORES.read_text())) if SCORES.exists() else {}
 
 
+def _noted(task: str, found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Add to what is known of a task, and return all; another process may have added its own."""
+    scores = _scores()
+    scores[task] = scores.get(task, {}) | dict(found)
+    SCORES.write_text(json.dumps(scores, indent=1) + "\n")
+    return scores
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Train what is not in alone.json yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -124,6 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=HERE / "runs/alone", help="where checkpoints are kept")
     parser.add_argument("--tasks", default="", help="names, separated by commas; all by default")
     parser.add_argument("--passes", type=float, default=0, help="over the rows of each task, not as many as jointly")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds to train it under")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--write", action="store_true", help="put the scores into the joint pack, and train nothing")
     options = parser.parse_args(arguments)
@@ -141,13 +153,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     for name in names:
         longer = bool(options.passes)
-        if LONGER in scores.get(name, {}) if longer else name in scores:
-            continue
-        folder = options.out / LONGER if longer else options.out
-        found: dict[str, Any] = train_alone(spec, data, name, folder, Console(), options.passes)
-        scores = _scores()  # another process may have added its own
-        scores[name] = scores.get(name, {}) | ({LONGER: found} if longer else found)
-        SCORES.write_text(json.dumps(scores, indent=1) + "\n")
+        if not (LONGER in scores.get(name, {}) if longer else name in scores):
+            folder = options.out / LONGER if longer else options.out
+            found = train_alone(spec, data, name, folder, Console(), options.passes)
+            scores = _noted(name, {LONGER: found} if longer else found)
+        for seed in range(2, (1 if longer else options.seeds) + 1):
+            known = scores[name].get("seeds", [scores[name]["score"]])
+            if len(known) < seed:
+                other = spec.model_copy(update={"train": spec.train.model_copy(update={"seed": seed})})
+                found = train_alone(other, data, name, options.out / f"seed-{seed}", Console())
+                seeds = [*known, found["score"]]
+                scores = _noted(name, {"score": round(mean(seeds), 2), "seeds": seeds})
 
 
 if __name__ == "__main__":

