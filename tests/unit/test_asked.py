@@ -62,3 +62,15 @@ def test_a_place_on_a_scale_is_shared_by_its_neighbours():
 def test_faults_are_told(cell, message):
     with pytest.raises(ValueError, match=message):
         KIND.parse(TASK, cell, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ({"question": "Who?", "answers": ["Anna"]}, "answers: found 'Anna'"),
+        ({"types": ["person", "place"], "spans": ["Anna"]}, "spans: found 'Anna'"),
+    ],
+)
+def test_words_without_their_place_are_told(cell, told):
+    with pytest.raises(ValueError, match=told):
+        kind_of("asked").parse(Task("reading", "asked"), cell, "Anna called")

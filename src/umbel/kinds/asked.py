@@ -59,6 +59,8 @@ def _extract(item: Mapping[str, Any], text: str) -> Drawn:
     if not isinstance(answers, list):
         raise ValueError(f"answers: found {answers!r:.40}, expected a list of {{start, text}}")
     for answer in answers:
+        if not isinstance(answer, dict):
+            raise ValueError(f"answers: found {answer!r:.40}, expected {{start, text}}")
         start, words = answer.get("start"), answer.get("text")
         if not isinstance(start, int) or not isinstance(words, str) or text[start : start + len(words)] != words:
             raise ValueError(f"answers: {answer!r:.60} does not stand there in the text")
@@ -92,6 +94,8 @@ def _mentions(item: Mapping[str, Any], text: str) -> Drawn:
     names = [option.name for option in types]
     found = []
     for span in item.get("spans", []):
+        if not isinstance(span, dict):
+            raise ValueError(f"spans: found {span!r:.40}, expected {{start, end, label}}")
         start, end, label = span.get("start"), span.get("end"), span.get("label")
         if label not in names:
             raise ValueError(f"spans: {label!r} is not one of the types{suggest(str(label), names)}")
