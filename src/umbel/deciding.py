@@ -114,8 +114,8 @@ def decide(
 ) -> dict[str, Choice]:
     """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
 
-    Where several lose, one part is tried for them `together` first: an adapter, and where some still lose with it a
-    copy of all layers, which is taken where they lose less with it by more than `LOSS` in all. `ways` come in the order
+    Where several lose, one part is tried for them `together` first: an adapter, and where some still lose with it all
+    layers anew, which are taken where they lose less with them by more than `LOSS` in all. `ways` come in the order
     of their cost. Of a task they are tried until one comes near the score alone, within noise and `LOSS`; where none
     does, the cheapest is taken that is as good as the best of them, within noise.
     """
@@ -302,7 +302,7 @@ def in_words(way: Way) -> str:
         "head": "its own head alone, trained on what the others left",
         "adapter": f"an adapter of its own from layer {way.layer}",
         "group": "an adapter of all layers together",
-        "group-fork": "a copy of all layers together",
+        "group-fork": "all layers trained anew together",
         "fork": f"its own layers from layer {way.layer}",
     }[way.kind]
 
@@ -313,7 +313,7 @@ def _in_chinese(way: Way) -> str:
         "head": "单独训练的输出头",
         "adapter": f"自第 {way.layer} 层起的专用适配器",
         "group": "与其他任务合用的全层适配器",
-        "group-fork": "与其他任务合用的全部层副本",
+        "group-fork": "与其他任务合用、重新训练的全部层",
         "fork": f"自第 {way.layer} 层起的专用层",
     }[way.kind]
 

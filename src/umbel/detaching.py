@@ -79,6 +79,7 @@ class OwnPart:
     """A part of one task's own, or of several together, in training: over hidden states of what all share, kept.
 
     They stand in `encodings`, a file that other parts of the same tasks above the same layer can take, or in `folder`.
+    `fresh`: layers begin at the untouched backbone, and heads anew.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class OwnPart:
         reporter: Reporter,
         rank: int = RANK,
         encodings: Path | None = None,
+        fresh: bool = False,
     ) -> None:
         layers = backbone.shape.layers
         if not 0 <= way.layer < layers:
@@ -104,7 +106,8 @@ class OwnPart:
         graph = GraphBuilder(backbone.shape, self.shared).build_lower(self.first)
         adapter = pack.manifest.adapter.sha256 if pack.manifest.adapter else ""
         self.states = HiddenStates(backbone, graph, f"{adapter} below {self.first}")
-        whole = BertEncoder.from_tensors(backbone.shape, {**backbone.all_tensors(), **self.shared})
+        begun = backbone.all_tensors() if fresh else {**backbone.all_tensors(), **self.shared}
+        whole = BertEncoder.from_tensors(backbone.shape, begun)
         self.upper = UpperEncoder(self.states, whole.encoder.layer[self.first :])
         if way.low_rank:
             torch.manual_seed(spec.train.seed)
@@ -114,7 +117,7 @@ class OwnPart:
         encoder = cast("BertEncoder", self.upper)  # it answers what a training asks of an encoder
         self.trainer = Trainer(spec, data, backbone, folder, reporter, encoder=encoder)
         self.heads = {task: self.trainer.model.heads[task] for task in tasks}
-        for task, head in self.heads.items():
+        for task, head in self.heads.items() if not fresh else ():
             head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
 
     def encode(self, told: Callable[[int], None] = lambda rows: None) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +63,10 @@ class Parts:
     def trained(
         self, pack: Pack, tasks: Sequence[str], way: Way, name: str, epochs: float, fresh: bool = False
     ) -> Forked:
-        """Train a part of some tasks over a pack, or go on with it, and keep it by name; `fresh`: heads are random."""
+        """Train a part of some tasks over a pack, or go on with it, and keep it by name.
+
+        `fresh`: its layers begin at the untouched backbone, and its heads anew.
+        """
         with shown(output()) as reporter:
             part = self._part(pack, tasks, way, name, epochs, fresh, reporter)
             with row_bar(f"encoding the rows of {', '.join(tasks)}") as told:
@@ -94,7 +97,7 @@ class Parts:
         """Train a task alone over the untouched backbone, on as many rows as it sees jointly; return its score."""
         if task not in self.state.alone:
             output().print(f"training {task} alone", soft_wrap=True)
-            forked = self.trained(self.bare, [task], WHOLE, ALONE, self.passes[task], fresh=True)
+            forked = self.trained(self.bare, [task], WHOLE, ALONE, self.passes([task]), fresh=True)
             self.state.alone[task] = float(forked.entries[task].scores["score"])
             self.save()
         return self.state.alone[task]
@@ -136,21 +139,23 @@ class Parts:
             changed = {"sharing": "heads", "teachers": "", "questions": "", "keep_vectors": 0.0}
             spec = self.spec.model_copy(update={"train": self.spec.train.model_copy(update=changed)})
             with spinner("writing the pack that tasks alone begin from"):
-                publish(Trainer(spec, self.data, self.backbone, folder, Quiet()), folder)
+                data = replace(self.data, dev={})  # which heads that know nothing need not answer
+                publish(Trainer(spec, data, self.backbone, folder, Quiet()), folder)
         return read_pack(folder)
 
+    def passes(self, tasks: Collection[str]) -> float:
+        """Return how often the joint training draws each row of some tasks, on average."""
+        files = self.data.train.items()
+        rows = {s: sum(not row.golds.keys().isdisjoint(tasks) for row in some) for s, some in files}
+        return sum(count * self._drawn[s] for s, count in rows.items()) / max(sum(rows.values()), 1)
+
     @cached_property
-    def passes(self) -> Mapping[str, float]:
-        """How often the joint training draws each row of a task, on average."""
+    def _drawn(self) -> Mapping[str, float]:
+        """How often the joint training draws each row of a file."""
         sizes = {source: len(rows) for source, rows in self.data.train.items()}
         mixing = self.spec.train.mixing
         shares = shares_of(sizes, mixing.by, mixing.temperature, self.data.shares, mixing.cap)
-        drawn = {s: share * self.spec.train.epochs * sum(sizes.values()) / sizes[s] for s, share in shares.items()}
-        found = {}
-        for task in self.tasks:
-            rows = {s: sum(task in row.golds for row in self.data.train[s]) for s in sizes}
-            found[task] = sum(count * drawn[s] for s, count in rows.items()) / max(sum(rows.values()), 1)
-        return found
+        return {s: share * self.spec.train.epochs * sum(sizes.values()) / sizes[s] for s, share in shares.items()}
 
     def _part(
         self,
@@ -168,7 +173,7 @@ class Parts:
         folder, rank = self._place(tasks, f"{name}.training"), rank_of(way, self.spec.separation.rank)
         layer = way.layer if way.own else self.backbone.shape.layers
         encodings = self._place(tasks, f"below-{layer}.safetensors")
-        return OwnPart(pack, tasks, spec, data, self.backbone, way, folder, reporter, rank, encodings)
+        return OwnPart(pack, tasks, spec, data, self.backbone, way, folder, reporter, rank, encodings, fresh)
 
     def tidy(self) -> None:
         """Take away what no further run needs."""

@@ -181,7 +181,7 @@ class Separation:
         kept = self.parts.state.trials.setdefault(task, {})
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
-            passes = max(self.settings.epochs, self.parts.passes[task])
+            passes = max(self.settings.epochs, self.parts.passes([task]))
             forked = self.parts.trained(self.joint, [task], way, way.name, passes)
             kept[way.name] = self._measured(task, forked)
             self.parts.save()
@@ -192,8 +192,8 @@ class Separation:
         kept, name = self.parts.state.trials, together(tasks, way)
         if not all(name in kept.get(task, {}) for task in tasks):
             _say(f"trying {in_words(way)} for {', '.join(tasks)}")
-            passes = max(self.settings.epochs, self.parts.spec.train.epochs)
-            forked = self.parts.trained(self.joint, tasks, way, name, passes)
+            passes = max(self.settings.epochs, self.parts.passes(tasks))
+            forked = self.parts.trained(self.joint, tasks, way, name, passes, way.fresh)
             for task in tasks:
                 kept.setdefault(task, {})[name] = self._measured(task, forked)
             self.parts.save()

@@ -146,7 +146,7 @@ def test_a_part_that_others_pay_for_is_taken_where_it_is_better_at_all():
     assert "Not surely" not in explain(found["slots"])["en"]
 
 
-def test_all_layers_are_copied_for_several_where_they_lose_less_with_them():
+def test_all_layers_are_trained_anew_for_several_where_they_lose_less_with_them():
     some, more = {"names": 1, "slots": 5.5, "terms": 4}, {"names": 9.5, "slots": 5.8, "terms": 3.5}
     budget, asked = Cost(10**8, 1.0), []
     found = decide(LOSING, WAYS, COSTS_COPIED, budget, trying({"head": 0}), grouping(some, asked, copied=more))
@@ -154,8 +154,8 @@ def test_all_layers_are_copied_for_several_where_they_lose_less_with_them():
     assert {choice.way for choice in found.values()} == {GROUP_FORK}
     assert [trial.way for trial in found["names"].trials] == [GROUP, GROUP_FORK]
     assert sum((choice.cost for choice in found.values()), Cost()).within(Cost(20_000_000, 1.0))
-    assert "names has a copy of all layers together with slots, terms" in explain(found["names"])["en"]
-    assert "全部层副本" in explain(found["names"])["zh"]
+    assert "names has all layers trained anew together with slots, terms" in explain(found["names"])["en"]
+    assert "重新训练的全部层" in explain(found["names"])["zh"]
     alike = grouping(some, copied=some | {"names": 1.9})
     kept = decide(LOSING, WAYS, COSTS_COPIED, budget, trying({"head": 0}), alike)
     assert {choice.way for choice in kept.values()} == {GROUP}  # by less than a point: the smaller one is enough

@@ -2,17 +2,20 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from tiny_pack import write_tiny_backbone
 from typer.testing import CliRunner
 
 import umbel
-from umbel import separation
+from umbel import adapters, separation
 from umbel.cli import app
 from umbel.data import load
 from umbel.deciding import Standing, Trial, decide
+from umbel.detaching import HEAD_SHARE
 from umbel.frozen import HiddenStates
+from umbel.interference import Quiet
 from umbel.intervals import Interval
 from umbel.loading import backbone_of_pack
 from umbel.pack import read_pack
@@ -126,7 +129,7 @@ def test_tasks_that_lose_are_given_one_part_together(home, monkeypatch, way):
     pack = work.run()
     notes = pack.manifest.training["separation"]
     assert {each["way"] for each in notes["tasks"].values()} == {way.name}
-    assert "of all layers together with" in notes["tasks"]["mood"]["why"]["en"]
+    assert "together with" in notes["tasks"]["mood"]["why"]["en"]
     assert (notes["latency"], notes["over_all"][1] > 0) == (2, True)
     one, other = pack.forks["mood"], pack.forks["city"]
     assert one == other
@@ -140,6 +143,25 @@ def test_tasks_that_lose_are_given_one_part_together(home, monkeypatch, way):
     monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
     again = worker(home, f"together-{way.name}", {}, "gentle.yaml")
     assert again.together(["mood", "city"], way) == work.together(["mood", "city"], way)
+
+
+def test_layers_trained_anew_begin_at_the_untouched_backbone_and_their_heads_at_random(home, monkeypatch):
+    work = worker(home, "anew")
+    untouched = work.parts.backbone.tensors
+    name = "encoder.layer.0.output.dense.weight"
+    joint = adapters.full_difference(untouched, untouched | {name: untouched[name] + 1})
+    monkeypatch.setattr(type(work.joint), "adapter", lambda _: joint)
+    begun = [
+        work.parts._part(work.joint, ["mood", "city"], GROUP_FORK, "part", 1.0, fresh, Quiet())
+        for fresh in (True, False)
+    ]
+    for part, added in zip(begun, (0, 1), strict=True):
+        weight = part.upper.layer[0].output.dense.weight.detach().numpy()
+        np.testing.assert_allclose(weight, untouched[name] + added, atol=0.01)
+    same = [torch.equal(p.heads["mood"].weight, torch.tensor(work.joint.head("mood")["weight"])) for p in begun]
+    assert same == [False, True]
+    rates = [part.trainer.settings.head_learning_rate for part in begun]
+    assert rates[0] == pytest.approx(rates[1] / HEAD_SHARE)
 
 
 def test_a_part_that_two_tasks_have_together_runs_once_and_goes_with_the_last_of_them(home, monkeypatch):
