@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -33,10 +34,12 @@ from umbel.engine import (
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
-LAYOUT = "branches 5"  # names the graph's inputs and results; another one makes cached graphs unfit
+LAYOUT = "branches 6"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
 GIVEN = "given."  # how the names of inputs begin that take what was kept
 MASKED = -1e9
+LEAST = 32  # tokens of a text: shorter products are made in another way for one branch than for many, with other bits
+MOST = 70.0  # of a score over that of the text's first token: so many exponentials can be added up in 32 and 16 bits
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Kept:
 
     `layers` are keys and values side by side, `[padded tokens, 2 * hidden]`; where the engine computes in bfloat16 they
     are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, as each length of text that the
-    reader of branches meets costs it memory (docs/log.md); nothing attends to it.
+    reader of branches meets costs it memory (docs/log.md), and there are `LEAST` tokens with it; nothing attends to it.
     """
 
     hidden: Floats
@@ -71,7 +74,7 @@ def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lo
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
     `branch_place` `[tokens]` int32 (`tree.Rows`), `branch_read` `[read]` int32, the tokens whose states are given,
-    `branch_padding` `[text]`, what is added to scores of the text's tokens, and each layer's keys and values `given.N`
+    `branch_seen` `[text]`, 1 for the text's tokens and 0 for its padding, and each layer's keys and values `given.N`
     `[text, 2 * hidden]`.
     """
     return _BranchBuilder(shape, tensors, lower).build()
@@ -86,55 +89,80 @@ class _BranchBuilder(GraphBuilder):
         results += [_result(node, f"{LOWER}{layer}") for node, layer in zip(below, self.lower, strict=True)]
         embedded = parameter([-1, self.shape.hidden], np.float32, "branch_embedded")
         positions = parameter([-1], np.int32, "branch_positions")
-        self.bias = parameter([-1, -1, -1], np.float32, "branch_bias")
+        bias = parameter([-1, -1, -1], np.float32, "branch_bias")
         self.spread = parameter([-1, -1], np.int32, "branch_spread")
-        self.place = parameter([-1], np.int32, "branch_place")
+        place = parameter([-1], np.int32, "branch_place")
         read = parameter([-1], np.int32, "branch_read")
-        self.padding = parameter([-1], np.float32, "branch_padding")
-        inputs = [embedded, positions, self.bias, self.spread, self.place, read, self.padding]
+        seen = parameter([-1], np.float32, "branch_seen")
+        inputs = [embedded, positions, bias, self.spread, place, read, seen]
+        self.bias, self.seen = ops.unsqueeze(bias, numbers(0)), ops.unsqueeze(seen, numbers(1))
+        column = ops.concat([_size(self.spread, 1), numbers(1)], 0)
+        self.ones = ops.broadcast(ops.constant(np.float32(1)), column)  # [length, 1]
         hidden = self.embeddings(embedded, positions)
         for layer in range(self.shape.layers):
             given = parameter([-1, 2 * self.shape.hidden], np.float32, f"{GIVEN}{layer}")
             inputs.append(given)
-            name = f"encoder.layer.{layer}"
-            attended = self._branch_attention(f"{name}.attention.self", hidden, given)
+            name, below = f"encoder.layer.{layer}", hidden
             if layer == self.shape.layers - 1:  # nothing attends to what comes of it
-                hidden, attended = (ops.gather(each, read, number(0)) for each in (hidden, attended))
+                hidden, place = (ops.gather(each, read, number(0)) for each in (hidden, place))
+            attended = self._branch_attention(f"{name}.attention.self", below, given, place)
             hidden = self.feed_forward(name, hidden, attended)
         results.append(_result(hidden, BRANCH))
         return ov.Model(results, [*encoder.get_parameters(), *inputs], "branching")
 
-    def _branch_attention(self, name: str, hidden: ov.Node, given: ov.Node) -> ov.Node:
-        """Attend to the text and to the row's own tokens under one softmax; the text's keys are read by all rows."""
+    def _branch_attention(self, name: str, hidden: ov.Node, given: ov.Node, place: ov.Node) -> ov.Node:
+        """Attend from the tokens at `place` to the text and to the row's own tokens, under one softmax.
+
+        Exponentials of both are added up before they are divided by their sum, so scores are neither joined nor split,
+        and the text's keys are read by all rows. All scores are over that of the text's first token, which every token
+        sees: its exponential is 1, so no sum is 0, and those of the others are bounded. It is taken off the keys, for
+        scores are rounded to bfloat16 as they are written, and a smaller one loses less.
+        """
+        rows = self._in_rows(self.mapped(name, hidden))
+        own_query, own_key, own_value = ops.split(rows, number(0), 3).outputs()  # [heads, rows, length, hidden/heads]
+        key, value, first = self._of_text(given)
+        weights = _exponentials(ops.matmul(self._in_line(own_query, place), key, False, True))  # [heads, tokens, text]
+        own_scores = ops.matmul(own_query, ops.subtract(own_key, first), False, True)
+        own_weights = _exponentials(ops.add(own_scores, self.bias))  # [heads, rows, length, length]
+
+        def added_up(text: ov.Node, own: ov.Node) -> ov.Node:
+            own_part = self._in_line(ops.matmul(own_weights, own, False, False), place)
+            return ops.add(ops.matmul(weights, text, False, False), own_part)
+
+        mixed = ops.divide(added_up(value, own_value), added_up(self.seen, self.ones))  # [heads, tokens, hidden/heads]
+        return ops.reshape(ops.transpose(mixed, numbers(1, 0, 2)), numbers(0, self.shape.hidden), True)
+
+    def _of_text(self, given: ov.Node) -> tuple[ov.Node, ov.Node, ov.Node]:
+        """Return a text's keys, less the first one, its values, both `[heads, text, hidden/heads]`, and that first key.
+
+        Padding has neither, so it adds nothing to what is mixed.
+        """
         width = self.shape.hidden
-        query, own_key, own_value = ops.split(self.mapped(name, hidden), number(1), 3).outputs()
-        key, value = (self._by_head(each, [1, 0, 2]) for each in ops.split(given, number(1), 2).outputs())
-        own_scores = ops.add(
-            ops.matmul(self._in_rows(query), self._in_rows(own_key), False, True), ops.unsqueeze(self.bias, numbers(0))
-        )  # [heads, rows, length, length]
-        text_scores = ops.matmul(self._by_head(query, [1, 0, 2]), key, False, True)  # [heads, tokens, text]
-        text_scores = ops.add(text_scores, self.padding)
-        weights = ops.softmax(ops.concat([text_scores, self._in_line(own_scores)], 2), 2)
-        sizes = ops.concat([_size(key, 1), _size(self.bias, 2)], 0)
-        of_text, of_own = ops.variadic_split(weights, number(2), sizes).outputs()
-        own = ops.matmul(ops.gather(of_own, self.spread, number(1)), self._in_rows(own_value), False, False)
-        mixed = ops.add(ops.matmul(of_text, value, False, False), self._in_line(own))  # [heads, tokens, hidden/heads]
-        return ops.reshape(ops.transpose(mixed, numbers(1, 0, 2)), numbers(0, width), True)
+        both = ops.gather(given, numbers(0), number(0))
+        taken = ops.multiply(both, ops.constant(np.repeat(np.array([1, 0], np.float32), width)))  # of keys alone
+        text = ops.multiply(ops.subtract(given, taken), self.seen)
+        key, value = ops.split(self._by_head(text, [1, 0, 2]), number(0), 2).outputs()
+        first, _ = ops.split(self._by_head(both, [1, 0, 2]), number(0), 2).outputs()
+        return key, value, ops.unsqueeze(first, numbers(1))  # [heads, 1, 1, hidden/heads]
 
     def _by_head(self, states: ov.Node, order: Sequence[int]) -> ov.Node:
         """Split the last axis into heads, and reorder the axes."""
         size = self.shape.hidden // self.shape.heads
-        split = ops.reshape(states, numbers(*[0] * (len(order) - 2), self.shape.heads, size), True)
+        split = ops.reshape(states, numbers(*[0] * (len(order) - 2), -1, size), True)
         return ops.transpose(split, numbers(*order))
 
     def _in_rows(self, states: ov.Node) -> ov.Node:
-        """Lay out tokens `[tokens, hidden]` in padded rows `[heads, rows, length, hidden/heads]`."""
+        """Lay out tokens `[tokens, .]` in padded rows `[heads, rows, length, hidden/heads]`, three times the heads."""
         return self._by_head(ops.gather(states, self.spread, number(0)), [2, 0, 1, 3])
 
-    def _in_line(self, rows: ov.Node) -> ov.Node:
+    def _in_line(self, rows: ov.Node, place: ov.Node) -> ov.Node:
         """Take tokens out of padded rows: `[heads, rows, length, .]` to `[heads, tokens, .]`."""
         joined = ops.reshape(rows, ops.concat([numbers(self.shape.heads, -1), _size(rows, 3)], 0), False)
-        return ops.gather(joined, self.place, number(1))
+        return ops.gather(joined, place, number(1))
+
+
+def _exponentials(scores: ov.Node) -> ov.Node:
+    return ops.exp(ops.minimum(scores, ops.constant(np.float32(MOST))))
 
 
 def _size(node: ov.Node, axis: int) -> ov.Node:
@@ -232,9 +260,8 @@ class BranchEngine:
         hidden, layers, lower = found[0], found[1 : 1 + self.layers], found[1 + self.layers :]
         if self._bfloat16:
             layers = [each.view(np.uint16) for each in layers]  # numpy has no bfloat16
-        width = hidden.shape[2]  # of the queries, which are not kept
         kept = [  # copies, for the engine's arrays are its own
-            Kept(hidden[row, :length].copy(), tuple(each[row, :, width:].copy() for each in layers))
+            Kept(hidden[row, :length].copy(), tuple(_keys_and_values(each[row], hidden.shape[2]) for each in layers))
             for row, length in enumerate(lengths.tolist())
         ]
         return kept, [np.array(each) for each in lower]
@@ -246,8 +273,16 @@ class BranchEngine:
         """
         bias = np.where(rows.attends, np.float32(0), np.float32(MASKED))
         spread, place = rows.spread
-        padding = np.full(len(kept.layers[0]), MASKED, np.float32)
-        padding[: len(kept.hidden)] = 0
+        seen = np.zeros(len(kept.layers[0]), np.float32)
+        seen[: len(kept.hidden)] = 1
         layers = [ov.Tensor(each, each.shape, ov.Type.bf16) if self._bfloat16 else each for each in kept.layers]
-        given = [embedded, rows.positions[rows.used], bias, spread, place, np.concatenate(rows.read), padding, *layers]
+        given = [embedded, rows.positions[rows.used], bias, spread, place, np.concatenate(rows.read), seen, *layers]
         return np.array(self._engine("branch", BRANCH).run(given, results=1)[0])
+
+
+def _keys_and_values(mapped: NDArray[Any], width: int) -> NDArray[Any]:
+    """Copy what is kept of queries, keys and values `[tokens, 3 * width]`: not the queries."""
+    kept = np.empty((max(len(mapped), LEAST), 2 * width), mapped.dtype)
+    kept[: len(mapped)] = mapped[:, width:]
+    kept[len(mapped) :] = 0
+    return kept

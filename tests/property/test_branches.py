@@ -14,14 +14,15 @@ from umbel.shapes import EncoderShape
 from umbel.tree import Branch, rows_of
 from umbel.weights import tensor_shapes
 
-SHAPE = EncoderShape(50, 64, 3, 4, 128, 70, 2, 1e-12, first_position=2)
+SHAPE = EncoderShape(50, 64, 3, 2, 128, 70, 2, 1e-12, first_position=2)  # heads of 32, as the shipped ones
 WORDS = "embeddings.word_embeddings.weight"
 PAD, LENGTH = 1, 80  # a question of 10 tokens, six options of 9 and one more fit
 WITHIN = {"float32": 1e-4, "bfloat16": 0.1}
 
 nodes = st.lists(st.integers(3, 49), min_size=1, max_size=9).map(lambda ids: np.array(ids, np.int32))
 questions = st.tuples(st.integers(3, 49), nodes).map(lambda parts: np.append(*parts).astype(np.int32))  # two at least
-branches = st.builds(Branch, questions, st.just(0), st.lists(nodes, max_size=6).map(tuple), st.just(1))
+options = st.lists(nodes, max_size=6, unique_by=lambda ids: tuple(ids.tolist())).map(tuple)  # as questions have them
+branches = st.builds(Branch, questions, st.just(0), options, st.just(1))
 texts = st.lists(st.integers(3, 49), min_size=1, max_size=40).map(lambda ids: np.array(ids, np.int32))
 FEW = settings(max_examples=60, deadline=None)
 
@@ -120,6 +121,16 @@ def test_the_text_knows_nothing_of_branches(reads, text, branch):
     np.testing.assert_array_equal(reads.engine.encode(embedded, lengths)[0], before)
     for each, copied in zip(kept.layers, copies, strict=True):
         np.testing.assert_array_equal(each, copied)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_scores_however_large_give_states(tensors, roles, precision):
+    louder = {n: v * 50 if n.endswith(("query.weight", "key.weight")) else v for n, v in tensors.items()}
+    reads = Reads(louder, roles, precision)
+    branch = Branch(np.arange(3, 12, dtype=np.int32), 0, (np.arange(12, 20, dtype=np.int32),), 1)
+    for text in (np.arange(3, 40, dtype=np.int32), np.array([7], np.int32)):
+        (states,) = reads.branch(reads.keep(text), [branch])
+        assert np.isfinite(states).all()
 
 
 @FEW
