@@ -1,12 +1,12 @@
-"""Teaches one task's head of a pack the rows that base.yaml declares for it without dev rows; nothing else moves.
+"""Teaches one task's head of a pack rows that have their label by their kind, not by people; nothing else moves.
 
     python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--version 1.6.1] [--out runs/head]
 
-Such rows have their label by their kind, not by people. The head's linear map is fitted again, on the sealed encoder:
-of rated rows to what it said of them before and to their golds, half and half, so that it stays near (Li and Hoiem
-2016); of the others to their labels, all of them together counting `--weight` times what the rated ones do. Labels that
-it has not had are added. All other files and the answers of all other tasks are compared, and the pack is written only
-if none has moved. Calibration and scores are of the dev rows; the scores alone stay.
+Such are the rows that base.yaml declares for it without dev rows. Its linear map is fitted again, on the sealed
+encoder: of rated rows to what it said of them before and to their golds, half and half, so that it stays near (Li and
+Hoiem 2016); of the others to their labels, all of them together counting `--weight` times what the rated ones do.
+Labels that it has not had are added. All other files and the answers of all other tasks are compared, and the pack is
+written only if none has moved. Calibration and scores are of the dev rows; the scores alone stay.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ from umbel.manifest import DataNote
 from umbel.model import PooledHead
 from umbel.pack import Pack, read_pack
 from umbel.packing import write_tasks
+from umbel.records import Task
 from umbel.spec import PackSpec, load_spec
 from umbel.teach import prove
 from umbel.terminal import row_bar
 from umbel.training import PACK
 from umbel.ways import HEAD
+
+Rows = tuple[Tensor, Tensor]  # what a query pools of them [rows, hidden], and their labels [rows]
 
 HERE = Path(__file__).parent
 HELD = 0.5  # share of what the head said before in the targets of rated rows
@@ -60,27 +63,26 @@ def notes(spec: PackSpec, data: Data, task: str) -> tuple[DataNote, ...]:
     )
 
 
-def with_labels(pack: Pack, task: str, labels: tuple[str, ...], folder: Path) -> Pack:
-    """Return a copy of the pack whose task has these labels, with a row of zeros for each that it has not had.
+def as_declared(pack: Pack, task: Task, folder: Path) -> Pack:
+    """Return a copy of the pack whose task has the declared labels, with a row of zeros for each that it has not had.
 
     Raises:
         InputError: one that it has had is none any more.
     """
-    entry, head = pack.manifest.tasks[task], pack.head(task)
-    if entry.labels == labels:
-        return pack
-    if gone := set(entry.labels) - set(labels):
-        raise InputError(f"{task}: base.yaml has no label {min(gone)} any more", "labels can be added, not taken away")
-    places = [labels.index(label) for label in entry.labels]
+    entry, head = pack.manifest.tasks[task.name], pack.head(task.name)
+    if gone := set(entry.labels) - set(task.labels):
+        raise InputError(f"{task.name}: base.yaml has no label {min(gone)} any more", "labels can be added, not taken")
+    places = [task.labels.index(label) for label in entry.labels]
     wider = dict(head)
     for name in ("weight", "bias"):
-        wider[name] = np.zeros((len(labels), *head[name].shape[1:]), head[name].dtype)
+        wider[name] = np.zeros((len(task.labels), *head[name].shape[1:]), head[name].dtype)
         wider[name][places] = head[name]
-    return write_tasks(pack, folder, {task: entry.model_copy(update={"labels": labels})}, {task: wider})
+    declared = {"labels": task.labels, "metric": task.metric, "out_of_scope": task.out_of_scope}
+    return write_tasks(pack, folder, {task.name: entry.model_copy(update=declared)}, {task.name: wider})
 
 
 @torch.no_grad()
-def pooled(part: OwnPart, task: str, sources: Sequence[str]) -> tuple[Tensor, Tensor]:
+def pooled(part: OwnPart, task: str, sources: Sequence[str]) -> Rows:
     """Return what the task's query pools of some files' train rows `[rows, hidden]`, and their labels `[rows]`."""
     labels, head = part.trainer.model.tasks[task].labels, part.heads[task]
     assert isinstance(head, PooledHead)
@@ -93,12 +95,10 @@ def pooled(part: OwnPart, task: str, sources: Sequence[str]) -> tuple[Tensor, Te
         places = order[at : at + ROWS]
         ids, mask = part.trainer.model.pad_windows([items[place].window for place in places])
         found[places] = pool(part.states.of(ids, mask), mask, 0.0)
-    return found, torch.tensor([labels.index(item.golds[task]) for item in items])
+    return found, torch.tensor([labels.index(item.golds[task]) for item in items], dtype=torch.long)
 
 
-def fit(
-    head: PooledHead, had: Tensor, rated: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor], weight: float
-) -> None:
+def fit(head: PooledHead, had: Tensor, rated: Rows, others: Rows, weight: float) -> None:
     """Fit the head's linear map, in place; `had` `[labels]` tells the labels that it has had."""
     (rows, golds), (plain, labels) = rated, others
     mean, scale = rows.mean(0), rows.std(0)
@@ -143,7 +143,7 @@ def taught(folder: Path, task: str, weight: float, out: Path, version: str) -> N
         raise InputError(f"{task}: base.yaml declares no rows of it without dev rows", "there is nothing to teach it")
     data = load(spec)
     labels = data.tasks[task].labels
-    labelled = with_labels(pack, task, labels, out / "labelled")
+    labelled = as_declared(pack, data.tasks[task], out / "declared")
     settings = alone(spec, data, labelled, [task], 1.0)
     part = OwnPart(labelled, [task], *settings, backbone_of_pack(pack), HEAD, out, Quiet())
     with row_bar("encoding its rows") as told:

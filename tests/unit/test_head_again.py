@@ -1,5 +1,7 @@
 """A shipped head that is taught rows which nobody rated: what it learns, and what it keeps."""
 
+from dataclasses import replace
+
 import head
 import numpy as np
 import pytest
@@ -60,15 +62,14 @@ def test_the_weight_decides_where_both_want_the_same_rows(trained, rated):
 
 def test_labels_are_added_as_zeros_and_none_is_taken_away(tmp_path):
     pack = write_tiny_pack(tmp_path / "tiny", write_tiny_backbone(tmp_path / "backbone"))
-    task, before = "sentiment", pack.head("sentiment")
-    labels = pack.manifest.tasks[task].labels
-    assert head.with_labels(pack, task, labels, tmp_path / "same") is pack
-    wider = head.with_labels(pack, task, (labels[0], "none", *labels[1:]), tmp_path / "wider")
-    assert wider.tasks[task].labels[1] == "none"
+    before, task = pack.head("sentiment"), pack.tasks["sentiment"]
+    declared = replace(task, labels=(task.labels[0], "none", *task.labels[1:]), out_of_scope="none")
+    wider = head.as_declared(pack, declared, tmp_path / "wider")
+    assert wider.tasks["sentiment"].labels[1] == wider.tasks["sentiment"].out_of_scope == "none"
     for name in ("weight", "bias"):
-        found = wider.head(task)[name]
+        found = wider.head("sentiment")[name]
         assert not found[1].any()
         np.testing.assert_array_equal(np.delete(found, 1, axis=0), before[name])
-    np.testing.assert_array_equal(wider.head(task)["query"], before["query"])
+    np.testing.assert_array_equal(wider.head("sentiment")["query"], before["query"])
     with pytest.raises(InputError, match="no label"):
-        head.with_labels(pack, task, labels[1:], tmp_path / "fewer")
+        head.as_declared(pack, replace(task, labels=task.labels[1:]), tmp_path / "fewer")

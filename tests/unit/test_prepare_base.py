@@ -194,6 +194,16 @@ class TestPackages:
         assert read.dropped["over the cap"] == 5
         assert all(len(row["text"]) >= prepare.SHORTEST_NEWS for rows in read.rows.values() for row in rows)
 
+    def test_news_without_words_of_groups_is_about_none(self) -> None:
+        lines = ["今天/t  上午/t  开会/v  。/w", "妇女/n  代表/n  开会/v  。/w"]
+        rows = [row for some in prepare.tagged_news("\n".join(lines)).rows.values() for row in some]
+        assert {row["text"]: row.get("target") for row in rows} == {"今天上午开会。": "none", "妇女代表开会。": None}
+
+    def test_requests_are_outside_of_what_their_domain_does_not_hold(self) -> None:
+        added = {domain: prepare.add_outside({"domain": domain}) for domain in ("travel", "banking", "work", "home")}
+        outside = {domain: {"service", "command"} & set(row) for domain, row in added.items()}
+        assert outside == {"travel": {"service"}, "banking": {"command"}, "work": {"service", "command"}, "home": set()}
+
 
 class TestSplitting:
     def test_a_tenth_is_dev_and_each_text_keeps_its_side(self) -> None:

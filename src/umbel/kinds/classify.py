@@ -102,7 +102,8 @@ class TextClassification:
             inside = [(gold, answer) for gold, answer in pairs if gold != outside]
             beyond = [(gold, answer) for gold, answer in pairs if gold == outside]
             scores["in-scope-accuracy"] = metrics.accuracy(*_columns(inside))
-            scores["out-of-scope-recall"] = metrics.accuracy(*_columns(beyond))
+            if beyond or task.metric == "out-of-scope-recall":  # 0 would say that none was found
+                scores["out-of-scope-recall"] = metrics.accuracy(*_columns(beyond))
         return scores
 
     def observe(self, task: Task, rows: Iterable[tuple[str, Any, Window]]) -> Task:
