@@ -115,7 +115,10 @@ def machine() -> str:
     if info.exists():
         said = dict(line.partition("\t: ")[::2] for line in info.read_text().replace("\t\t", "\t").splitlines())
         name, flags = said.get("model name", name), said.get("flags", "")
-    sets = [text for flag, text in (("avx512f", "AVX-512"), ("avx512_bf16", "bfloat16")) if flag in flags.split()]
+    known = (("avx512f", "AVX-512"), ("avx512_bf16", "bfloat16"), ("amx_bf16", "AMX"))
+    sets = [text for flag, text in known if flag in flags.split()]
+    if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        sets.append(f"held to {limit}")
     about = [name, f"{len(os.sched_getaffinity(0))} cores", *sets, platform.system()]
     return ", ".join([*about, f"Python {platform.python_version()}"])
 

@@ -1,6 +1,6 @@
 """Teaches one task's head of a pack rows that have their label by their kind, not by people; nothing else moves.
 
-    python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--version 1.6.1] [--out runs/head]
+    python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--version 1.6.2] [--out runs/head]
 
 Such are the rows that base.yaml declares for it without dev rows. Its linear map is fitted again, on the sealed
 encoder: of rated rows to what it said of them before and to their golds, half and half, so that it stays near (Li and

