@@ -20,7 +20,7 @@ from pathlib import Path
 
 from umbel import adapters
 from umbel.cache import atomic_write
-from umbel.continuing import folded
+from umbel.continuing import folded, trained_anew
 from umbel.errors import InputError, UmbelError
 from umbel.evaluate import evaluate
 from umbel.loading import backbone_of_pack
@@ -65,8 +65,9 @@ def main() -> None:
     if not all(re.fullmatch(r"0(\.\d+)?|1(\.0+)?", share) for share in options.shares.split(",")):
         raise InputError(f"--shares: found {options.shares!r}", "numbers from 0 to 1, separated by commas")
     before, pack, spec = read_pack(options.before), read_pack(options.pack), load_spec(options.data)
-    if not pack.forks:
-        raise InputError(f"{pack.folder}: no task has a part of its own", "name a pack of `umbel train --sharing auto`")
+    if not pack.forks.keys() - trained_anew(pack):
+        lacking = f"{pack.folder}: no task has a part that can be folded"
+        raise InputError(lacking, "name a pack of `umbel train --sharing auto` with adapters")
     backbone = backbone_of_pack(pack)
     columns = {"before": scores(before, backbone, spec, options.rows)}
     with tempfile.TemporaryDirectory() as folder:

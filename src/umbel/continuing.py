@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,7 +36,7 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
     """Give the encoder, the readouts and the heads of tasks that are the same the pack's weights, in place.
 
     `fold` is the share that the encoder takes of what each part of tasks' own changes in it (`folded`). Returns the
-    names of tasks whose heads begin anew: the pack has none, or one for other labels.
+    names of tasks whose heads begin anew: the pack has none, one for other labels, or one for layers that are left out.
 
     Raises:
         InputError: the pack is of another backbone.
@@ -51,9 +52,9 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
     _copy({name: value for name, value in model.encoder.named_parameters() if name in tensors}, tensors)
     known = pack.branches()
     _copy({name: value for name, value in model.readouts.items() if name in known}, known)
-    anew = []
+    anew, apart = [], trained_anew(pack)
     for name, head in model.heads.items():
-        if _same(model.tasks[name], pack.tasks.get(name)):
+        if name not in apart and _same(model.tasks[name], pack.tasks.get(name)):
             _copy(dict(head.named_parameters()), pack.head(name))
         else:
             anew.append(name)
@@ -63,7 +64,8 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
 def folded(pack: Pack, backbone: Backbone, fold: float) -> dict[str, NDArray[np.float32]]:
     """Return the tensors that a pack changes in its backbone, with a share of what tasks' own parts change in them.
 
-    Parts add up (task arithmetic, Ilharco et al. 2023); one that tasks have together counts once.
+    Parts add up (task arithmetic, Ilharco et al. 2023); one that tasks have together counts once. Layers that were
+    `trained_anew` are left out.
 
     Raises:
         PackError: a file of the pack is missing or damaged.
@@ -72,12 +74,22 @@ def folded(pack: Pack, backbone: Backbone, fold: float) -> dict[str, NDArray[np.
     shared = adapters.merge(backbone.tensors, adapter)
     changed = _names(adapter)
     found = {name: shared[name] for name in changed}
-    for task in {fork.sha256: task for task, fork in pack.forks.items()}.values():
+    apart = trained_anew(pack)
+    for task in {fork.sha256: task for task, fork in pack.forks.items() if task not in apart}.values():
         fork = pack.fork(task)
         own = adapters.merge(shared, fork)
         for name in _names(fork):
             found[name] = found.get(name, shared[name]) + fold * (own[name] - shared[name])
     return found
+
+
+def trained_anew(pack: Pack) -> set[str]:
+    """Return the tasks that have whole layers together: these began at the backbone (`ways`), and not at the pack's.
+
+    Half of the way between two trainings is neither: every task would lose by it (docs/log.md).
+    """
+    shared = Counter(fork.sha256 for fork in pack.forks.values())
+    return {task for task, fork in pack.forks.items() if fork.kind == "full" and shared[fork.sha256] > 1}
 
 
 def _names(adapter: Mapping[str, NDArray[Any]]) -> set[str]:

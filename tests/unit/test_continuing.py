@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_pack import write_tiny_backbone
 from typer.testing import CliRunner
 
-from umbel.adapters import merge
+from umbel.adapters import full_difference, merge
 from umbel.catalogue import load_backbone
 from umbel.cli import app
 from umbel.continuing import begin_with
@@ -102,6 +102,25 @@ def test_a_share_of_what_tasks_have_of_their_own_is_folded_into_the_encoder(home
         if each in shared:
             moved = fold * (own[f"{name}.b"].astype(np.float32) @ own[f"{name}.a"]) if each == name else 0
             np.testing.assert_allclose(value.detach().numpy(), shared[each] + moved, atol=1e-4, err_msg=each)
+
+
+def test_layers_that_tasks_have_together_are_left_out_with_their_heads(home):
+    backbone, pack = load_backbone("tiny"), read_pack("run/pack")
+    tensors = merge(backbone.tensors, pack.adapter())
+    other = full_difference(tensors, {name: value + 1 for name, value in tensors.items()})
+    names = sorted(name for name, entry in pack.manifest.tasks.items() if entry.head)[:2]
+    fork = ForkFile(file="", sha256="", kind="full", layer=0)
+    for takers in (names, names[:1]):
+        entries = {name: pack.manifest.tasks[name].model_copy(update={"fork": fork}) for name in takers}
+        heads = {name: pack.head(name) for name in takers}
+        layers = {name: value for name, value in other.items() if name.startswith("encoder.layer.")}
+        forked = write_tasks(pack, home / f"with-{len(takers)}", entries, heads, layers)
+        encoder = _encoder(backbone, load_spec(home / "first.yaml").train)
+        anew = begin_with(forked, MultiTaskModel(encoder, pack.tasks, 0), backbone, 0.5)
+        assert set(anew) == (set(names) if len(takers) > 1 else set())
+        name = "encoder.layer.0.output.dense.weight"
+        moved = encoder.get_parameter(name).detach().numpy() - tensors[name]
+        np.testing.assert_allclose(moved, 0 if len(takers) > 1 else 0.5, atol=0.01)
 
 
 def test_other_labels_begin_anew(home):
