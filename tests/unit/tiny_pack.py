@@ -18,8 +18,7 @@ from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
 
 HIDDEN = 32
-# One head of 32, as wide as the shipped ones: with AMX narrower ones are rounded otherwise in a batch.
-SHAPE = EncoderShape(9, HIDDEN, 2, 1, 64, 64, 2, 1e-5)
+SHAPE = EncoderShape(9, HIDDEN, 2, 2, 64, 64, 2, 1e-5)
 VOCABULARY = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "good": 4, "bad": 5, "Paris": 6, "to": 7, "这": 8}
 CONFIG = {
     "model_type": "bert",
