@@ -14,7 +14,7 @@ from umbel.shapes import EncoderShape
 from umbel.tree import Branch, rows_of
 from umbel.weights import tensor_shapes
 
-SHAPE = EncoderShape(50, 64, 3, 2, 128, 70, 2, 1e-12, first_position=2)  # heads of 32, as the shipped ones
+SHAPE = EncoderShape(50, 64, 3, 4, 128, 70, 2, 1e-12, first_position=2)
 WORDS = "embeddings.word_embeddings.weight"
 PAD, LENGTH = 1, 80  # a question of 10 tokens, six options of 9 and one more fit
 WITHIN = {"float32": 1e-4, "bfloat16": 0.1}
