@@ -29,8 +29,11 @@ Floats = NDArray[np.float32]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 NAME = f"openvino-{ov.__version__.split('-')[0]}"
+# With AMX, a product of at most 16 rows and so few columns, in and out, has other instructions than one of more rows,
+# and rounds otherwise: narrow ones are given columns of zeros (docs/log.md, "Narrow products").
+NARROW = 32
 MAPPED = "mapped"  # names the weights of queries, keys and values in one
-ENCODER = "encoder 2"  # names how its graph is built; another way gives other bits and makes cached graphs unfit
+ENCODER = "encoder 3"  # names how its graph is built; another way gives other bits and makes cached graphs unfit
 
 
 class Engine(Protocol):
@@ -246,8 +249,15 @@ class GraphBuilder:
 
     def dense(self, name: str, inputs: ov.Node) -> ov.Node:
         """Apply a linear map."""
-        product = ops.matmul(inputs, self._constant(f"{name}.weight"), False, True)
-        return ops.add(product, self._constant(f"{name}.bias"))
+        weight, bias = self._constant(f"{name}.weight"), self._constant(f"{name}.bias")
+        outputs, width = weight.shape
+        if max(outputs, width) > NARROW:
+            return ops.add(ops.matmul(inputs, weight, False, True), bias)
+        more = NARROW + 1 - outputs
+        weight = ops.concat([weight, ops.constant(np.zeros((more, width), np.float32))], 0)
+        bias = ops.concat([bias, ops.constant(np.zeros(more, np.float32))], 0)
+        product = ops.add(ops.matmul(inputs, weight, False, True), bias)
+        return ops.slice(product, numbers(0), numbers(outputs), numbers(1), numbers(-1))
 
     def norm(self, name: str, inputs: ov.Node) -> ov.Node:
         """Apply a layer normalisation."""

@@ -5,12 +5,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 
 from umbel.backbones.bert import BertEncoder
 from umbel.branch_graph import BranchEngine, build_branching_graph
-from umbel.engine import OpenVinoEngine, build_graph
+from umbel.engine import GraphBuilder, OpenVinoEngine, build_graph, parameter
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
 
@@ -45,6 +46,21 @@ def test_equals_the_torch_encoder_on_padded_batches(tensors, engine):
     found = engine.encode(embedded, lengths)
     for row, length in enumerate(lengths):
         assert np.abs(found[row, :length] - expected[row, :length]).max() < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("width", "outputs"), [(32, 32), (64, 32), (32, 64), (64, 64)])
+def test_a_product_has_the_same_bits_for_few_rows_as_for_many(width, outputs, precision):
+    random = np.random.default_rng(0)
+    tensors = {"map.weight": random.normal(size=(outputs, width)), "map.bias": random.normal(size=outputs)}
+    builder = GraphBuilder(SHAPE, {name: values.astype(np.float32) for name, values in tensors.items()})
+    inputs = parameter([-1, -1, width], np.float32, "inputs")
+    engine = OpenVinoEngine(ov.Model([builder.dense("map", inputs)], [inputs]), precision)
+    rows = random.normal(size=(2048, 8, width)).astype(np.float32)
+    together, alone = engine.run([rows], 1)[0].copy(), [engine.run([row[None]], 1)[0].copy() for row in rows]
+    assert np.array_equal(np.concatenate(alone), together)
+    expected = rows @ tensors["map.weight"].T.astype(np.float32) + tensors["map.bias"]
+    assert np.allclose(together, expected, atol=0.3 if precision == "bfloat16" else 1e-4)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
