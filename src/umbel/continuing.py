@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,12 +83,11 @@ def folded(pack: Pack, backbone: Backbone, fold: float) -> dict[str, NDArray[np.
 
 
 def trained_anew(pack: Pack) -> set[str]:
-    """Return the tasks that have whole layers together: these began at the backbone (`ways`), and not at the pack's.
+    """Return the tasks whose own layers began at the backbone, and not at the pack's.
 
     Half of the way between two trainings is neither: every task would lose by it (docs/log.md).
     """
-    shared = Counter(fork.sha256 for fork in pack.forks.values())
-    return {task for task, fork in pack.forks.items() if fork.kind == "full" and shared[fork.sha256] > 1}
+    return {task for task, fork in pack.forks.items() if fork.anew}
 
 
 def _names(adapter: Mapping[str, NDArray[Any]]) -> set[str]:

@@ -303,7 +303,7 @@ def in_words(way: Way) -> str:
         "adapter": f"an adapter of its own from layer {way.layer}",
         "group": "an adapter of all layers together",
         "group-fork": "all layers trained anew together",
-        "fork": f"its own layers from layer {way.layer}",
+        "fork": f"its own layers from layer {way.layer}" if way.layer else "all layers trained anew",
     }[way.kind]
 
 
@@ -314,7 +314,7 @@ def _in_chinese(way: Way) -> str:
         "adapter": f"自第 {way.layer} 层起的专用适配器",
         "group": "与其他任务合用的全层适配器",
         "group-fork": "与其他任务合用、重新训练的全部层",
-        "fork": f"自第 {way.layer} 层起的专用层",
+        "fork": f"自第 {way.layer} 层起的专用层" if way.layer else "重新训练的全部层",
     }[way.kind]
 
 

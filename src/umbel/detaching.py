@@ -99,7 +99,7 @@ class OwnPart:
         layers = backbone.shape.layers
         if not 0 <= way.layer < layers:
             raise InputError(f"found layer {way.layer} to fork at, expected 0 to {layers - 1}")
-        self.pack, self.tasks, self.way, self.folder = pack, tasks, way, folder
+        self.pack, self.tasks, self.way, self.folder, self.fresh = pack, tasks, way, folder, fresh
         self.encodings = encodings or folder / ENCODINGS
         self.first = way.layer if way.own else layers
         self.shared = adapters.merge(backbone.tensors, pack.adapter())
@@ -174,6 +174,7 @@ class OwnPart:
         kept = {name: before.scores[name] for name in ("alone", "together") if name in before.scores}
         together = {"together": before.scores["score"]} if "score" in before.scores else {}
         kind: Literal["lora", "full"] = "lora" if self.way.low_rank else "full"
+        fork = ForkFile(file="", sha256="", kind=kind, layer=self.first, anew=self.fresh) if self.way.own else None
         return before.model_copy(
             update={
                 "temperature": dict(task.temperature),
@@ -181,7 +182,7 @@ class OwnPart:
                 "trim_start": task.trim_start,
                 "trim_end": task.trim_end,
                 "scores": {**report, **together, **kept},
-                "fork": ForkFile(file="", sha256="", kind=kind, layer=self.first) if self.way.own else None,
+                "fork": fork,
             }
         )
 

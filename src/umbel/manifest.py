@@ -12,8 +12,9 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
-FORMAT = 6  # the newest this Umbel reads; a pack is written as the oldest that holds it
-WITH_BRANCHES, WITH_READING, WITH_NEWER, WITH_BLANK, WITH_BREVITY = 2, 3, 4, 5, 6  # newer: forks, writing, a flow
+FORMAT = 7  # the newest this Umbel reads; a pack is written as the oldest that holds it
+WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
+WITH_BLANK, WITH_BREVITY, WITH_ANEW = 5, 6, 7
 
 
 class _Record(BaseModel):
@@ -82,9 +83,14 @@ class ReadingFile(File):
 
 
 class ForkFile(AdapterFile):
-    """A detached task's own layers from `layer` on, counted from 0; those below are the pack's."""
+    """A detached task's own layers from `layer` on, counted from 0; those below are the pack's.
 
+    `anew`: they began at the untouched backbone, and not at the pack's own layers.
+    """
+
+    newer = ("anew",)
     layer: int
+    anew: bool = False
 
 
 class DataNote(_Record):
@@ -166,5 +172,6 @@ def format_of(manifest: Manifest) -> int:
         WITH_NEWER: newer,
         WITH_BLANK: blank,
         WITH_BREVITY: brevity,
+        WITH_ANEW: any(entry.fork and entry.fork.anew for entry in manifest.tasks.values()),
     }
     return max((number for number, needed in needs.items() if needed), default=1)

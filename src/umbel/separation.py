@@ -182,7 +182,7 @@ class Separation:
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
             passes = max(self.settings.epochs, self.parts.passes([task]))
-            forked = self.parts.trained(self.joint, [task], way, way.name, passes)
+            forked = self.parts.trained(self.joint, [task], way, way.name, passes, way.fresh)
             kept[way.name] = self._measured(task, forked)
             self.parts.save()
         return self._trial(way, kept[way.name])

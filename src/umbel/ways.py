@@ -22,7 +22,7 @@ class Way:
     `all`: nothing but the head that was trained with the rest; `head`: a head trained on what the others left;
     `adapter`: a low-rank change of the layers from `layer` on (counted from 0); `fork`: those layers themselves;
     `group`: an adapter of all layers that it has together with other tasks; `group-fork`: all layers, together with
-    them, but begun at the untouched backbone: begun at the joint ones they stay behind themselves alone (docs/log.md).
+    them. All layers begin at the untouched backbone: begun at the joint ones they stay behind (docs/log.md).
     """
 
     kind: Literal["all", "head", "adapter", "fork", "group", "group-fork"]
@@ -41,7 +41,7 @@ class Way:
     @property
     def fresh(self) -> bool:
         """Tell whether its layers begin at the untouched backbone, and its heads anew."""
-        return self.kind == "group-fork"
+        return self.kind == "group-fork" or (self.kind == "fork" and self.layer == 0)
 
     @property
     def low_rank(self) -> bool:

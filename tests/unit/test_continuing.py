@@ -104,23 +104,24 @@ def test_a_share_of_what_tasks_have_of_their_own_is_folded_into_the_encoder(home
             np.testing.assert_allclose(value.detach().numpy(), shared[each] + moved, atol=1e-4, err_msg=each)
 
 
-def test_layers_that_tasks_have_together_are_left_out_with_their_heads(home):
+@pytest.mark.parametrize("anew", [True, False])
+@pytest.mark.parametrize("count", [1, 2])
+def test_layers_that_were_trained_anew_are_left_out_with_their_heads(home, count, anew):
     backbone, pack = load_backbone("tiny"), read_pack("run/pack")
     tensors = merge(backbone.tensors, pack.adapter())
     other = full_difference(tensors, {name: value + 1 for name, value in tensors.items()})
-    names = sorted(name for name, entry in pack.manifest.tasks.items() if entry.head)[:2]
-    fork = ForkFile(file="", sha256="", kind="full", layer=0)
-    for takers in (names, names[:1]):
-        entries = {name: pack.manifest.tasks[name].model_copy(update={"fork": fork}) for name in takers}
-        heads = {name: pack.head(name) for name in takers}
-        layers = {name: value for name, value in other.items() if name.startswith("encoder.layer.")}
-        forked = write_tasks(pack, home / f"with-{len(takers)}", entries, heads, layers)
-        encoder = _encoder(backbone, load_spec(home / "first.yaml").train)
-        anew = begin_with(forked, MultiTaskModel(encoder, pack.tasks, 0), backbone, 0.5)
-        assert set(anew) == (set(names) if len(takers) > 1 else set())
-        name = "encoder.layer.0.output.dense.weight"
-        moved = encoder.get_parameter(name).detach().numpy() - tensors[name]
-        np.testing.assert_allclose(moved, 0 if len(takers) > 1 else 0.5, atol=0.01)
+    takers = sorted(name for name, entry in pack.manifest.tasks.items() if entry.head)[:count]
+    fork = ForkFile(file="", sha256="", kind="full", layer=0, anew=anew)
+    entries = {name: pack.manifest.tasks[name].model_copy(update={"fork": fork}) for name in takers}
+    heads = {name: pack.head(name) for name in takers}
+    layers = {name: value for name, value in other.items() if name.startswith("encoder.layer.")}
+    forked = write_tasks(pack, home / f"with-{count}-{anew}", entries, heads, layers)
+    encoder = _encoder(backbone, load_spec(home / "first.yaml").train)
+    begun = begin_with(forked, MultiTaskModel(encoder, pack.tasks, 0), backbone, 0.5)
+    assert set(begun) == (set(takers) if anew else set())
+    name = "encoder.layer.0.output.dense.weight"
+    moved = encoder.get_parameter(name).detach().numpy() - tensors[name]
+    np.testing.assert_allclose(moved, 0 if anew else 0.5, atol=0.01)
 
 
 def test_other_labels_begin_anew(home):

@@ -251,7 +251,11 @@ def test_sharing_nothing_gives_every_task_all_layers(home):
     done = invoke("train", "pack.yaml", "--sharing", "none", "--out", "nothing")
     assert done.exit_code == 0, done.output
     pack = read_pack("nothing/pack")
-    assert {name: fork.layer for name, fork in pack.forks.items()} == {"mood": 0, "city": 0}
+    assert {name: (fork.layer, fork.anew) for name, fork in pack.forks.items()} == {
+        "mood": (0, True),
+        "city": (0, True),
+    }
+    assert pack.manifest.format == 7
     assert pack.manifest.adapter is None
     assert pack.manifest.training["separation"] == {"sharing": "none"}
     told = json.loads(invoke("evaluate", pack.folder, "--data", "pack.yaml", "--json").stdout)
