@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from torch.nn import functional
 
 from umbel import calibrate, metrics
-from umbel.kinds.classify import TextClassification
+from umbel.kinds.classify import FEW, TextClassification
 from umbel.records import LabelPrediction, LabelsPrediction, Task, Window
 
 KIND = TextClassification()
@@ -29,6 +29,16 @@ def answer(task, logits, language="en"):
 
 def logits_of(*probabilities):
     return np.log(np.array(probabilities, np.float32))
+
+
+@pytest.mark.parametrize("count", [2, FEW, FEW + 1, 151])
+def test_probabilities_of_few_and_of_many_labels_are_those_of_numpy(count):
+    task = Task("one", "text-classification", tuple(map(str, range(count))), temperature={"en": 1.7, "*": 0.6})
+    logits = np.random.default_rng(count).normal(size=count).astype(np.float32) * 100
+    for language, temperature in (("en", 1.7), ("zh", 0.6)):
+        found, expected = answer(task, logits, language), calibrate.softmax(logits / np.float32(temperature))
+        np.testing.assert_allclose(list(found.probabilities.values()), expected, atol=1e-6)
+        assert (found.label, found.probability) == (str(logits.argmax()), max(found.probabilities.values()))
 
 
 def test_cells_are_read():

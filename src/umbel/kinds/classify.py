@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEFAULT_THRESHOLD = 0.5
+FEW = 32  # labels
 
 
 class TextClassification:
@@ -82,10 +84,10 @@ class TextClassification:
 
     def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
         """Return the likeliest label, or all labels over their thresholds."""
-        scaled = logits / task.temperature_for(language)
+        temperature = task.temperature_for(language)
         if task.multi_label:
-            return _labels(task, calibrate.sigmoid(scaled))
-        return _label(task, calibrate.softmax(scaled))
+            return _labels(task, calibrate.sigmoid(logits / temperature))
+        return _label(task, _softmax(logits, temperature))
 
     def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return accuracy (of the whole set for multi-label) and F1; abstaining answers count by their best label."""
@@ -131,18 +133,29 @@ class TextClassification:
         return calibrated, errors
 
 
-def _label(task: Task, probabilities: Floats) -> LabelPrediction:
+def _softmax(logits: Floats, temperature: float) -> list[float]:
+    """Return probabilities; of few labels by plain numbers, for which arrays take twice as long (docs/log.md)."""
+    if len(logits) > FEW:
+        return calibrate.softmax(logits / temperature).tolist()  # type: ignore[no-any-return]
+    values = logits.tolist()
+    top = max(values)
+    shares = [math.exp((value - top) / temperature) for value in values]
+    total = sum(shares)
+    return [share / total for share in shares]
+
+
+def _label(task: Task, probabilities: Sequence[float]) -> LabelPrediction:
     """Return the likeliest label; the out-of-scope one already from its threshold, even where another is likelier."""
-    best = int(probabilities.argmax())
+    best = probabilities.index(max(probabilities))
     outside = task.labels.index(task.out_of_scope) if task.out_of_scope else -1
     if outside >= 0 and probabilities[outside] >= task.thresholds.get(task.out_of_scope, 1.0):
         best = outside
-    probability = float(probabilities[best])
+    probability = probabilities[best]
     abstained = best != outside and probability < task.abstain_below
     return LabelPrediction(
         None if abstained else task.labels[best],
         probability,
-        dict(zip(task.labels, probabilities.tolist(), strict=True)),
+        dict(zip(task.labels, probabilities, strict=True)),
         abstained,
         best == outside,
     )
