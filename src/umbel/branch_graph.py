@@ -34,7 +34,7 @@ from umbel.engine import (
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
-LAYOUT = "branches 6"  # names the graph's inputs and results; another one makes cached graphs unfit
+LAYOUT = "branches 7"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
 GIVEN = "given."  # how the names of inputs begin that take what was kept
 MASKED = -1e9
@@ -46,8 +46,8 @@ MOST = 70.0  # of a score over that of the text's first token: so many exponenti
 class Kept:
     """What is kept of one window of a text: `hidden` `[tokens, hidden]`, and each layer's keys and values.
 
-    `layers` are keys and values side by side, `[padded tokens, 2 * hidden]`; where the engine computes in bfloat16 they
-    are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, as each length of text that the
+    `layers` are keys and values by head, `[2 * heads, padded tokens, hidden/heads]`; where the engine computes in
+    bfloat16 they are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, as each length of text that the
     reader of branches meets costs it memory (docs/log.md), and there are `LEAST` tokens with it; nothing attends to it.
     """
 
@@ -62,20 +62,21 @@ class Kept:
     def values(self, layer: int) -> Floats:
         """Return one layer's values `[tokens, hidden]`."""
         tokens, width = self.hidden.shape
-        kept = self.layers[layer][:tokens, width:]
+        _, values = np.split(self.layers[layer][:, :tokens], 2)
+        kept = values.transpose(1, 0, 2).reshape(tokens, width)
         if kept.dtype == np.uint16:
             return (kept.astype(np.uint32) << 16).view(np.float32)
         return kept.astype(np.float32)
 
 
 def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
-    """Build the encoder, with every layer's queries, keys and values as further results, and the reader of branches.
+    """Build the encoder, with every layer's keys and values as further results, and the reader of branches.
 
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
     `branch_place` `[tokens]` int32 (`tree.Rows`), `branch_read` `[read]` int32, the tokens whose states are given,
     `branch_seen` `[text]`, 1 for the text's tokens and 0 for its padding, and each layer's keys and values `given.N`
-    `[text, 2 * hidden]`.
+    `[2 * heads, text, hidden/heads]`.
     """
     return _BranchBuilder(shape, tensors, lower).build()
 
@@ -95,12 +96,12 @@ class _BranchBuilder(GraphBuilder):
         read = parameter([-1], np.int32, "branch_read")
         seen = parameter([-1], np.float32, "branch_seen")
         inputs = [embedded, positions, bias, self.spread, place, read, seen]
-        self.bias, self.seen = ops.unsqueeze(bias, numbers(0)), ops.unsqueeze(seen, numbers(1))
+        self.bias, self.seen = ops.unsqueeze(bias, numbers(0)), ops.unsqueeze(seen, numbers(1))  # [text, 1]
         column = ops.concat([_size(self.spread, 1), numbers(1)], 0)
         self.ones = ops.broadcast(ops.constant(np.float32(1)), column)  # [length, 1]
-        hidden = self.embeddings(embedded, positions)
+        hidden, heads = self.embeddings(embedded, positions), self.shape.heads
         for layer in range(self.shape.layers):
-            given = parameter([-1, 2 * self.shape.hidden], np.float32, f"{GIVEN}{layer}")
+            given = parameter([2 * heads, -1, self.shape.hidden // heads], np.float32, f"{GIVEN}{layer}")
             inputs.append(given)
             name, below = f"encoder.layer.{layer}", hidden
             if layer == self.shape.layers - 1:  # nothing attends to what comes of it
@@ -135,25 +136,17 @@ class _BranchBuilder(GraphBuilder):
     def _of_text(self, given: ov.Node) -> tuple[ov.Node, ov.Node, ov.Node]:
         """Return a text's keys, less the first one, its values, both `[heads, text, hidden/heads]`, and that first key.
 
-        Padding has neither, so it adds nothing to what is mixed.
+        Padding has no values, so it adds nothing to what is mixed.
         """
-        width = self.shape.hidden
-        both = ops.gather(given, numbers(0), number(0))
-        taken = ops.multiply(both, ops.constant(np.repeat(np.array([1, 0], np.float32), width)))  # of keys alone
-        text = ops.multiply(ops.subtract(given, taken), self.seen)
-        key, value = ops.split(self._by_head(text, [1, 0, 2]), number(0), 2).outputs()
-        first, _ = ops.split(self._by_head(both, [1, 0, 2]), number(0), 2).outputs()
-        return key, value, ops.unsqueeze(first, numbers(1))  # [heads, 1, 1, hidden/heads]
-
-    def _by_head(self, states: ov.Node, order: Sequence[int]) -> ov.Node:
-        """Split the last axis into heads, and reorder the axes."""
-        size = self.shape.hidden // self.shape.heads
-        split = ops.reshape(states, numbers(*[0] * (len(order) - 2), -1, size), True)
-        return ops.transpose(split, numbers(*order))
+        key, value = ops.split(given, number(0), 2).outputs()
+        first = ops.gather(key, numbers(0), number(1))  # [heads, 1, hidden/heads]
+        return ops.subtract(key, first), value, ops.unsqueeze(first, numbers(1))
 
     def _in_rows(self, states: ov.Node) -> ov.Node:
         """Lay out tokens `[tokens, .]` in padded rows `[heads, rows, length, hidden/heads]`, three times the heads."""
-        return self._by_head(ops.gather(states, self.spread, number(0)), [2, 0, 1, 3])
+        size = self.shape.hidden // self.shape.heads
+        split = ops.reshape(ops.gather(states, self.spread, number(0)), numbers(0, 0, -1, size), True)
+        return ops.transpose(split, numbers(2, 0, 1, 3))
 
     def _in_line(self, rows: ov.Node, place: ov.Node) -> ov.Node:
         """Take tokens out of padded rows: `[heads, rows, length, .]` to `[heads, tokens, .]`."""
@@ -169,7 +162,7 @@ def _size(node: ov.Node, axis: int) -> ov.Node:
     return ops.gather(ops.shape_of(node, "i32"), numbers(axis), number(0))
 
 
-def _result(node: ov.Node, name: str) -> ov.Node:
+def _result(node: ov.Node | ov.Output, name: str) -> ov.Node:
     result = ops.result(node)
     result.set_friendly_name(name)
     return result
@@ -261,7 +254,7 @@ class BranchEngine:
         if self._bfloat16:
             layers = [each.view(np.uint16) for each in layers]  # numpy has no bfloat16
         kept = [  # copies, for the engine's arrays are its own
-            Kept(hidden[row, :length].copy(), tuple(_keys_and_values(each[row], hidden.shape[2]) for each in layers))
+            Kept(hidden[row, :length].copy(), tuple(_filled_up(each[row], length) for each in layers))
             for row, length in enumerate(lengths.tolist())
         ]
         return kept, [np.array(each) for each in lower]
@@ -273,16 +266,17 @@ class BranchEngine:
         """
         bias = np.where(rows.attends, np.float32(0), np.float32(MASKED))
         spread, place = rows.spread
-        seen = np.zeros(len(kept.layers[0]), np.float32)
+        seen = np.zeros(kept.layers[0].shape[1], np.float32)
         seen[: len(kept.hidden)] = 1
         layers = [ov.Tensor(each, each.shape, ov.Type.bf16) if self._bfloat16 else each for each in kept.layers]
         given = [embedded, rows.positions[rows.used], bias, spread, place, np.concatenate(rows.read), seen, *layers]
         return np.array(self._engine("branch", BRANCH).run(given, results=1)[0])
 
 
-def _keys_and_values(mapped: NDArray[Any], width: int) -> NDArray[Any]:
-    """Copy what is kept of queries, keys and values `[tokens, 3 * width]`: not the queries."""
-    kept = np.empty((max(len(mapped), LEAST), 2 * width), mapped.dtype)
-    kept[: len(mapped)] = mapped[:, width:]
-    kept[len(mapped) :] = 0
-    return kept
+def _filled_up(kept: NDArray[Any], length: int) -> NDArray[Any]:
+    """Copy a row's keys and values `[2 * heads, tokens, hidden/heads]`: nothing beyond its length, `LEAST` tokens."""
+    heads, tokens, width = kept.shape
+    found = np.empty((heads, max(tokens, LEAST), width), kept.dtype)
+    found[:, :length] = kept[:, :length]
+    found[:, length:] = 0
+    return found

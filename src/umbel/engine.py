@@ -124,12 +124,13 @@ def _room(compiled: ov.CompiledModel) -> dict[int, ov.Tensor]:
 
     Otherwise each longer text takes a larger piece, and leaves a hole where the smaller one was.
     """
-    shapes = {place: output.partial_shape for place, output in enumerate(compiled.outputs)}
-    return {
-        place: ov.Tensor(compiled.outputs[place].element_type, ov.Shape([1, BATCH_TOKENS, shape[2].get_length()]))
-        for place, shape in shapes.items()
-        if shape.rank.get_length() == 3 and shape[2].is_static  # [batch, tokens, width]
-    }
+    found = {}
+    for place, output in enumerate(compiled.outputs):
+        sizes = [size.get_length() if size.is_static else 0 for size in output.partial_shape]
+        if sizes.count(0) == 2:  # batch and tokens
+            most = [size or (BATCH_TOKENS if axis else 1) for axis, size in enumerate(sizes)]
+            found[place] = ov.Tensor(output.element_type, ov.Shape(most))
+    return found
 
 
 @cache
@@ -160,11 +161,11 @@ def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Seque
 
 
 class GraphBuilder:
-    """Builds the encoder node by node; `kept` are its layers' queries, keys and values side by side, once built."""
+    """Builds the encoder node by node; `kept` are its layers' keys and values by head, once built."""
 
     def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> None:
         self.shape, self.tensors, self.lower = shape, tensors, lower
-        self.kept: list[ov.Node] = []  # [batch, tokens, 3 * hidden]
+        self.kept: list[ov.Output] = []  # [batch, 2 * heads, tokens, hidden/heads]
         self._constants: dict[str, ov.Node] = {}
 
     def build(self) -> ov.Model:
@@ -223,10 +224,11 @@ class GraphBuilder:
 
     def _attention(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
         heads, width = self.shape.heads, self.shape.hidden
-        mapped = self.mapped(name, hidden)
-        self.kept.append(mapped)
-        split = ops.reshape(mapped, numbers(0, 0, 3 * heads, width // heads), True)
-        query, key, value = ops.split(ops.transpose(split, numbers(0, 2, 1, 3)), number(1), 3).outputs()
+        split = ops.reshape(self.mapped(name, hidden), numbers(0, 0, 3 * heads, width // heads), True)
+        by_head = ops.transpose(split, numbers(0, 2, 1, 3))
+        query, kept = ops.variadic_split(by_head, number(1), numbers(heads, 2 * heads)).outputs()
+        self.kept.append(kept)
+        key, value = ops.split(kept, number(1), 2).outputs()
         mixed = ops.scaled_dot_product_attention(query, key, value, bias, _float(1.0))  # `mapped` has scaled queries
         return ops.reshape(ops.transpose(mixed, numbers(0, 2, 1, 3)), numbers(0, 0, width), True)
 
