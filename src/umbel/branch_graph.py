@@ -47,8 +47,8 @@ class Kept:
     """What is kept of one window of a text: `hidden` `[tokens, hidden]`, and each layer's keys and values.
 
     `layers` are keys and values by head, `[2 * heads, padded tokens, hidden/heads]`; where the engine computes in
-    bfloat16 they are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, as each length of text that the
-    reader of branches meets costs it memory (docs/log.md), and there are `LEAST` tokens with it; nothing attends to it.
+    bfloat16 they are its bits, as uint16, which loses nothing and needs no conversion. Padding stays, with nothing in
+    it, up to `LEAST` tokens: each length of text that the reader of branches meets costs it memory (docs/log.md).
     """
 
     hidden: Floats
