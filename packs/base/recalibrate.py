@@ -4,7 +4,8 @@
 
 `--blank` is the share that is taken off an option's logit of what it is on a text that says nothing
 (`umbel.decide.Calibration`). Asks the choices and levels of base.yaml on dev rows, as training does when it publishes a
-pack; their temperatures and dev scores change, and the version, if `--version` names one. No weights change.
+pack; their temperatures and dev scores change, and the version, if `--version` names one. The vectors of the names that
+options had in training are made anew, by which choices doubt others (`umbel.novelty`). No other weights change.
 """
 
 from __future__ import annotations
@@ -15,34 +16,36 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rescore import write
 
 import umbel
 from umbel import answered
 from umbel.answered import Answered
+from umbel.asking import Asker
+from umbel.card import card_of
 from umbel.data import Data, load
 from umbel.decide import BLANK_SHARE, UNCALIBRATED
 from umbel.errors import InputError, UmbelError
 from umbel.evaluate import spread
-from umbel.manifest import Manifest
-from umbel.pack import format_of, read_pack
+from umbel.manifest import BranchesFile
+from umbel.pack import read_pack
+from umbel.packing import write_branches
 from umbel.publish import DEV_ASKED
 from umbel.questions import Choice, Score
 from umbel.reader import Reader
+from umbel.readouts import KNOWN
 from umbel.runtime import Model
-from umbel.spec import PackSpec, load_spec
+from umbel.spec import load_spec
 from umbel.training import asker_of
 
 HERE = Path(__file__).parent
 SEED = 1
 
 
-def asked(model: Model, reader: Reader, spec: PackSpec, data: Data, most: int) -> Iterator[Answered]:
+def asked(model: Model, reader: Reader, asker: Asker, data: Data, most: int) -> Iterator[Answered]:
     """Ask the choices and levels of dev rows, each text as its first window."""
-    asker = asker_of(spec, data)
-    assert asker
     rows = [row for file in data.dev.values() for row in spread(file, most)]
     for place, row in enumerate(rows):
         drawn = asker.ask(row, np.random.default_rng([SEED, place]), 1)
@@ -54,10 +57,8 @@ def asked(model: Model, reader: Reader, spec: PackSpec, data: Data, most: int) -
                 yield Answered(question, gold, row.text, [(encoding.windows[0].offsets, found[0])])
 
 
-def recalibrated(manifest: Manifest, found: list[Answered], blank: float) -> Manifest:
-    """Return the manifest with the calibration and dev scores of what was asked."""
-    branches = manifest.branches
-    assert branches
+def recalibrated(branches: BranchesFile, found: list[Answered], blank: float) -> dict[str, Any]:
+    """Return what is known of a pack's branches with the calibration and dev scores of what was asked."""
     fitted = answered.fit(found)
     before, after = (answered.scores(found, each) for each in (UNCALIBRATED, fitted))
     scores = {kind: each | {"ece-before": before[kind]["ece"]} for kind, each in after.items()}
@@ -68,8 +69,7 @@ def recalibrated(manifest: Manifest, found: list[Answered], blank: float) -> Man
         "blank": blank,
         "scores": branches.scores | scores,
     }
-    changed = manifest.model_copy(update={"branches": branches.model_copy(update=update)})
-    return changed.model_copy(update={"format": format_of(changed)})
+    return branches.model_dump(exclude={"file", "sha256"}) | update
 
 
 def main() -> None:
@@ -83,20 +83,25 @@ def main() -> None:
     options = parser.parse_args()
     if not 0 <= options.blank <= 1:
         raise InputError(f"--blank: found {options.blank}", "from 0 to 1")
-    manifest = read_pack(options.pack).manifest
-    if manifest.branches is None:
+    pack = read_pack(options.pack)
+    branches = pack.manifest.branches
+    if branches is None:
         raise InputError(f"{options.pack}: the pack has no branches", "train it with questions")
     model = umbel.load(options.pack)
-    reader = copy(model.reader)
-    reader.calibration = replace(reader.calibration, blank=options.blank)
     spec = load_spec(HERE / "base.yaml")
-    found = list(asked(model, reader, spec, load(spec), options.rows))
-    manifest = recalibrated(manifest, found, options.blank)
-    if options.version:
-        manifest = manifest.model_copy(update={"version": options.version})
-    if options.dry:
-        return
-    write(options.pack, manifest)
+    data = load(spec)
+    asker = asker_of(spec, data)
+    assert asker
+    reader = copy(model.reader)
+    names = asker.option_names(row for rows in data.train.values() for row in rows)
+    known = reader.vectors(names).astype(np.float16)
+    reader.weights = {**reader.weights, KNOWN: known.astype(np.float32)}
+    reader.calibration = replace(reader.calibration, blank=options.blank)
+    found = list(asked(model, reader, asker, data, options.rows))
+    fields = recalibrated(branches, found, options.blank) | {"known": len(known)}
+    if not options.dry:
+        version = options.version or pack.manifest.version
+        write_branches(pack, options.pack, {**pack.branches(), KNOWN: known}, fields, version, card_of)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ Tasks of kind `asked` bring their questions themselves. Knows nothing of tokens 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -142,7 +142,7 @@ class Asker:
 
         A row that brings its own questions is asked a few of them, for it serves nothing else.
         """
-        own = [drawn for name, gold in example.golds.items() if self.tasks[name].kind == "asked" for drawn in gold]
+        own = self._own(example)
         asked = [own[place] for place in generator.permutation(len(own))[:OWN]]
         count = int(most) + int(generator.random() < most % 1)
         names = [name for name in example.golds if name in self.templates]
@@ -150,6 +150,21 @@ class Asker:
             drawn = self._ask(self.tasks[names[place]], example, generator)
             asked += [drawn] if drawn else []
         return asked
+
+    def option_names(self, rows: Iterable[Example]) -> list[str]:
+        """Return the names that options have in the choices it makes and in those that rows bring, sorted."""
+        own = [question for row in rows for question, _ in self._own(row) if isinstance(question, Choice)]
+        words = [option.name for question in own for option in question.options]
+        words += [word for some in NONE.values() for word in some]
+        for name, templates in self.templates.items():
+            languages = {language for by_language in templates.labels.values() for language in by_language} or {""}
+            for label in self.tasks[name].labels if templates.instructions else ():
+                words += [word for language in languages for word in _words_of(templates, label, language)]
+        return sorted({word.partition(" | ")[0] for word in words})
+
+    def _own(self, row: Example) -> list[Drawn]:
+        """Return the questions that a row brings."""
+        return [drawn for name, gold in row.golds.items() if self.tasks[name].kind == "asked" for drawn in gold]
 
     def _ask(self, task: Task, example: Example, generator: Generator) -> Drawn | None:
         gold = example.golds[task.name]
@@ -239,9 +254,14 @@ class _Form:
         return Mentions(tuple(_apart([self._option(label) for label in labels]))), found
 
     def _option(self, label: str) -> Option:
-        names = self.templates.labels.get(label, {}).get(self.language) or [label.replace("_", " ").replace("-", " ")]
-        name, _, description = _one(names, self.generator).partition(" | ")
+        words = _words_of(self.templates, label, self.language)
+        name, _, description = _one(words, self.generator).partition(" | ")
         return Option(name, description if self.generator.random() < DESCRIBED else "")
+
+
+def _words_of(templates: Templates, label: str, language: str) -> Sequence[str]:
+    """Return what a label is called, each with a description or none."""
+    return templates.labels.get(label, {}).get(language) or [label.replace("_", " ").replace("-", " ")]
 
 
 def _language(templates: Templates, own: str, generator: Generator) -> str:

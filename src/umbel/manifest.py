@@ -14,7 +14,7 @@ from umbel.writings import Writing
 
 FORMAT = 7  # the newest this Umbel reads; a pack is written as the oldest that holds it
 WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
-WITH_BLANK, WITH_BREVITY, WITH_ANEW = 5, 6, 7
+WITH_BLANK, WITH_BREVITY, WITH_KNOWN = 5, 6, 7  # known: layers that were trained anew, too
 
 
 class _Record(BaseModel):
@@ -50,11 +50,12 @@ class AdapterFile(File):
 class BranchesFile(File):
     """The readouts of questions, their calibration and dev scores by kind, and the scores on sets not trained on."""
 
-    newer = ("blank", "brevity")
+    newer = ("blank", "brevity", "known")
     temperatures: dict[str, float] = Field(default_factory=dict)
     mention: float = 0.5
     blank: float = 0.0
     brevity: float = 0.0
+    known: int = 0  # names of options that it was trained on, whose vectors stand beside the readouts
     scores: dict[str, Any] = Field(default_factory=dict)
     unseen: dict[str, Any] = Field(default_factory=dict)
 
@@ -172,6 +173,7 @@ def format_of(manifest: Manifest) -> int:
         WITH_NEWER: newer,
         WITH_BLANK: blank,
         WITH_BREVITY: brevity,
-        WITH_ANEW: any(entry.fork and entry.fork.anew for entry in manifest.tasks.values()),
+        WITH_KNOWN: (manifest.branches and manifest.branches.known)
+        or any(entry.fork and entry.fork.anew for entry in manifest.tasks.values()),
     }
     return max((number for number, needed in needs.items() if needed), default=1)

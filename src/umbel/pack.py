@@ -40,7 +40,7 @@ from umbel.manifest import ReadingFile as ReadingFile
 from umbel.manifest import TaskEntry as TaskEntry
 from umbel.manifest import format_of as format_of
 from umbel.reading import is_head
-from umbel.readouts import shapes_of
+from umbel.readouts import KNOWN, shapes_of
 from umbel.records import Task
 
 MANIFEST = "manifest.json"
@@ -118,6 +118,8 @@ class Pack:
     def branches(self) -> dict[str, NDArray[np.float32]]:
         """Return the readouts of questions (`readouts.shapes_of`), none where the pack was not trained for them.
 
+        With them may stand `readouts.KNOWN`, the vectors of option names that it was trained on `[names, hidden]`.
+
         Raises:
             PackError: the file is missing, damaged or of the wrong shapes.
         """
@@ -126,9 +128,10 @@ class Pack:
             return {}
         tensors = self._tensors(entry)
         hidden = tensors["roles"].shape[-1] if "roles" in tensors else 0
-        if {name: value.shape for name, value in tensors.items()} != shapes_of(hidden):
+        known = {KNOWN: (entry.known, hidden)} if entry.known else {}
+        if {name: value.shape for name, value in tensors.items()} != shapes_of(hidden) | known:
             raise PackError(f"{self.folder / entry.file}: not the readouts this Umbel knows", _REINSTALL)
-        return tensors
+        return {name: value.astype(np.float32, copy=False) for name, value in tensors.items()}
 
     def reading(self) -> dict[str, NDArray[np.float32]]:
         """Return the reading head's weights (`reading.shapes_of`), none where the pack has none.

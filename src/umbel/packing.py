@@ -111,23 +111,42 @@ def write_reading(
 
     def change(draft: Path) -> Manifest:
         entry = ReadingFile(**known, **_save(draft, READING, weights).model_dump())
-        update = {"reading": entry, "version": version}
-        manifest = source.manifest.model_copy(update=update)
-        (draft / CARD).write_text(card(manifest), encoding="utf-8")
-        return manifest
+        return _carded(draft, source, {"reading": entry, "version": version}, card)
+
+    return changed(source, folder, change)
+
+
+def write_branches(
+    source: Pack,
+    folder: Path,
+    readouts: Tensors,
+    known: Mapping[str, Any],
+    version: str,
+    card: Callable[[Manifest], str],
+) -> Pack:
+    """Write a copy of a pack with other readouts of questions, of which `known` says the rest; else as `write_reading`.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        entry = BranchesFile(**known, **_save(draft, BRANCHES, readouts).model_dump())
+        return _carded(draft, source, {"branches": entry, "version": version}, card)
 
     return changed(source, folder, change)
 
 
 def write_training(source: Pack, folder: Path, training: Mapping[str, Any], card: Callable[[Manifest], str]) -> Pack:
     """Write a copy of a pack that says something else of its training, and a card of its own; no other file changes."""
+    return changed(source, folder, lambda draft: _carded(draft, source, {"training": dict(training)}, card))
 
-    def change(draft: Path) -> Manifest:
-        manifest = source.manifest.model_copy(update={"training": dict(training)})
-        (draft / CARD).write_text(card(manifest), encoding="utf-8")
-        return manifest
 
-    return changed(source, folder, change)
+def _carded(draft: Path, source: Pack, update: Mapping[str, Any], card: Callable[[Manifest], str]) -> Manifest:
+    """Return the manifest with something changed, and write its card."""
+    manifest = source.manifest.model_copy(update=dict(update))
+    (draft / CARD).write_text(card(manifest), encoding="utf-8")
+    return manifest
 
 
 def write_flow(source: Pack, folder: Path, name: str, flow: Mapping[str, Any]) -> Pack:

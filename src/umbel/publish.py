@@ -18,6 +18,7 @@ from umbel.kinds.base import kind_of
 from umbel.model import Reading, merged_logits
 from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, Pack, TaskEntry
 from umbel.packing import write_pack
+from umbel.readouts import KNOWN
 from umbel.records import Example, Prediction, Task
 from umbel.spec import DataSpec
 from umbel.train import FROZEN, Trainer
@@ -26,6 +27,7 @@ from umbel.writings import Writing
 Floats = NDArray[np.float32]
 DEV_ASKED = 250  # rows of each dev file that questions are drawn for
 CHUNK = 512  # dev rows between two reports of progress
+NAMES = 64  # of options that become vectors at once
 
 
 def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None] = lambda done, rows: None) -> Pack:
@@ -50,7 +52,8 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None]
         progress(done, rows)
 
     reports = scores_of(trainer, DevLogits(trainer, told))
-    branches = _branches(trainer, asked, told)
+    readouts = _arrays(trainer.model.readouts) | _known(trainer)
+    branches = _branches(trainer, asked, told, len(readouts.get(KNOWN, ())))
     tasks = {name: _entry(trainer, name, reports.get(name, {})) for name in trainer.data.tasks}
     manifest = Manifest(
         name=trainer.spec.name,
@@ -64,7 +67,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None]
         training=_training(trainer),
     )
     heads = {name: _arrays(head) for name, head in trainer.model.heads.items()}
-    return write_pack(folder, manifest, heads, adapter, form, card_of(manifest), _arrays(trainer.model.readouts))
+    return write_pack(folder, manifest, heads, adapter, form, card_of(manifest), readouts)
 
 
 def calibrated_scores(trainer: Trainer) -> dict[str, float]:
@@ -145,7 +148,24 @@ class DevLogits:
         return {name: self.rows[text][0][name] for name in tasks}
 
 
-def _branches(trainer: Trainer, rows: Sequence[Example], told: Callable[[int], None]) -> BranchesFile | None:
+@torch.no_grad()
+def _known(trainer: Trainer) -> dict[str, NDArray[np.float16]]:
+    """Return the vectors of the names that options had in training `[names, hidden]`; none without questions."""
+    if not trainer.quiz:
+        return {}
+    names = trainer.quiz.asker.option_names(row for rows in trainer.data.train.values() for row in rows)
+    windows = [cut[0] for cut in trainer.backbone.tokenizer.windows_many(names)]
+    found = []
+    for at in range(0, len(windows), NAMES):
+        ids, mask = trainer.model.pad_windows(windows[at : at + NAMES])
+        hidden = trainer.model.encoder(ids, mask) * mask[..., None]
+        found.append(torch.nn.functional.normalize(hidden.sum(1), dim=-1))
+    return {KNOWN: torch.cat(found).numpy().astype(np.float16)}
+
+
+def _branches(
+    trainer: Trainer, rows: Sequence[Example], told: Callable[[int], None], known: int
+) -> BranchesFile | None:
     """Ask questions on dev rows, fit their calibration on them and score them; None without readouts."""
     if not trainer.quiz:
         return None
@@ -159,6 +179,7 @@ def _branches(trainer: Trainer, rows: Sequence[Example], told: Callable[[int], N
         temperatures=dict(calibration.temperatures),
         mention=calibration.mention,
         blank=BLANK_SHARE,
+        known=known,
         brevity=calibration.brevity,
         scores=scores,
     )

@@ -5,7 +5,7 @@ Knows nothing of templates (`asking` makes the questions) or of the training loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,6 +39,9 @@ class Asker(Protocol):
 
     def ask(self, example: Example, generator: np.random.Generator, most: float) -> Sequence[Drawn]:
         """Return questions with their gold answers, `most` on average; everything random comes from the generator."""
+
+    def option_names(self, rows: Iterable[Example]) -> Sequence[str]:
+        """Return the names that options have in the choices it makes and in those that rows bring."""
 
 
 class Quiz:
@@ -129,7 +132,7 @@ class Quiz:
                 for each, logits in zip(questions, self.logits(model, encoding, windows, questions), strict=True):
                     if blank and isinstance(each.question, Choice):
                         logits = (logits[0] - blank * next(said)[0],)
-                    window = windows[each.text].offsets, [values.numpy() for values in logits]
+                    window = windows[each.text].offsets, [values.float().numpy() for values in logits]
                     found.append(Answered(each.question, each.gold, some[each.text].text, [window]))
             told(len(some))
         return found

@@ -21,10 +21,11 @@ from umbel.brancher import Brancher
 from umbel.decide import UNCALIBRATED, Answer, Calibration
 from umbel.encodings import Encoding
 from umbel.extraction import Extraction, Sought
+from umbel.novelty import doubt, steepness
 from umbel.pack import Pack
 from umbel.questions import Choice, Extract, Question, all_checked
 from umbel.reading import ReadingHead, value_layers
-from umbel.readouts import USUAL_COSINE, logits_of, option_logits
+from umbel.readouts import KNOWN, USUAL_COSINE, logits_of, option_logits
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
 from umbel.tree import Branch, cut, rows_of
@@ -84,6 +85,7 @@ class Reader:
         self.brancher = Brancher(tokenizer)
         self.extraction = Extraction(reading, value_layers(engine.layers), self.keep_each) if reading else None
         self._vectors: dict[str, Floats] = {}
+        self._likenesses: dict[str, float] = {}
         self._nothings: dict[tuple[str, ...], Nothing] = {}
         self._lock = threading.Lock()
 
@@ -143,8 +145,11 @@ class Reader:
     ) -> list[list[tuple[Floats, ...]]]:
         """Return each question's logits (`readouts.logits_of`) under each window of the text.
 
-        From a choice's a share is taken off of what they are on a text that says nothing (`Calibration.blank`).
+        From a choice's a share is taken off of what they are on a text that says nothing (`Calibration.blank`), and
+        they are divided by what is to be doubted of its options (`novelty`).
         """
+        self._learn_vectors(asked)
+        doubts = [self._doubt(question) for question in asked]
         nothings, share = self._nothings_of(asked), self.calibration.blank
         cosines = [
             self._cosines(encoding, question) - share * nothing.cosines
@@ -167,7 +172,8 @@ class Reader:
                 values = logits_of(self.weights, short[place], roots, parts[0].leaves, few, kept.hidden)
                 if isinstance(asked[place], Choice):
                     values = (values[0] - share * nothings[place].read[chosen[place]],)
-                logits[place].append(self._widened(values, cosines[place], chosen[place]))
+                wide = self._widened(values, cosines[place], chosen[place])
+                logits[place].append(tuple(each / np.float32(doubts[place]) for each in wide))
         return logits
 
     def _nothings_of(self, questions: Sequence[Question]) -> list[Nothing]:
@@ -245,6 +251,34 @@ class Reader:
                 self._vectors.update(new)
             found |= new
         return np.stack([found[each] for each in words])
+
+    def _learn_vectors(self, questions: Sequence[Question]) -> None:
+        """Encode all that will be wanted of options in one go."""
+        choices = [each for each in questions if isinstance(each, Choice)]
+        words = [option.words for each in choices for option in each.options]
+        if words:
+            self.vectors([*words, *(option.name for each in choices if self._doubts(each) for option in each.options)])
+
+    def _doubts(self, question: Choice) -> bool:
+        """Tell whether it matters how new the options are, and the pack says what it was trained on."""
+        return KNOWN in self.weights and steepness(len(question.options)) > 0
+
+    def _doubt(self, question: Question) -> float:
+        """Return what a question's logits are to be divided by."""
+        if not isinstance(question, Choice) or not self._doubts(question):
+            return 1.0
+        names = [option.name for option in question.options]
+        with self._lock:
+            found = {name: self._likenesses[name] for name in names if name in self._likenesses}
+        unknown = sorted({*names} - found.keys())
+        if unknown:
+            near = [float(np.vecdot(self.weights[KNOWN], vector).max()) for vector in self.vectors(unknown)]
+            found |= (new := dict(zip(unknown, near, strict=True)))
+            with self._lock:
+                if len(self._likenesses) + len(new) > MOST_VECTORS:
+                    self._likenesses.clear()
+                self._likenesses.update(new)
+        return doubt(min(*found.values(), 1.0), len(names))
 
     def _widened(self, logits: tuple[Floats, ...], cosines: Floats, chosen: NDArray[np.int64]) -> tuple[Floats, ...]:
         """Give the options that were not read what their cosine says, and the least that reading gave any."""

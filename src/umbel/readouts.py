@@ -14,6 +14,7 @@ from umbel.questions import Choice, Extract, Mentions, Predicate, Question, Scor
 ROLES = ("choice", "option", "predicate", "score", "level", "extract", "type")  # of branch nodes, by their index
 EXTRACT = ("extract_start", "extract_end")
 MENTIONS = ("type_start", "type_end", "type_inside")
+KNOWN = "known"  # stands beside the weights of packs that say which options they were trained on
 USUAL_COSINE = 0.8  # vectors of the e5 family lie near each other
 
 Array = Any  # numpy array or torch tensor: both have the few operators used here

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from umbel.asking import NONE, Asker, read_templates
 from umbel.errors import SpecError
 from umbel.pack import read_pack
-from umbel.questions import Choice, Extract, Mentions, Predicate, Score, checked
+from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score, checked
 from umbel.records import Example, Task
 
 TEMPLATES = """
@@ -175,6 +175,17 @@ def test_a_row_brings_its_own_questions(asker):
     drawn = asked(asker, 1, own=own)
     assert len(drawn) == 4
     assert {repr(each) for each in drawn} < {repr(each) for each in own}
+
+
+def test_the_names_of_all_options_are_known(asker):
+    own = Choice("question", (Option("mine", "described"), Option("yours")))
+    row = Example("text", {"own": ((own, 0), (Extract("question"), ()))}, "here:1", "en")
+    names = asker.option_names([row])
+    assert names == sorted(set(names))
+    assert {"mine", "yours", "none of these", "以上都不是"} <= set(names)
+    drawn = [question for question, _ in asked(asker, 300, topic="cars") if isinstance(question, Choice)]
+    assert {option.name for question in drawn for option in question.options} <= set(names)
+    assert not any("|" in name or "described" in name for name in names)
 
 
 def test_a_seed_gives_the_same_questions(asker):

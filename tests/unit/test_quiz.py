@@ -23,6 +23,9 @@ from umbel.tables import packs_report
 class PlainAsker:
     """Asks of every row all kinds of questions, in an order of the generator's."""
 
+    def option_names(self, rows):
+        return ["bad", "good"]
+
     def ask(self, example, generator, most):
         good, text = example.golds["sentiment"] == "good", example.text
         options = (Option("good"), Option("bad"))
@@ -136,10 +139,13 @@ def test_the_pack_holds_readouts_with_their_calibration_and_scores(backbone, tmp
     trainer.run()
     pack = read_pack(publish(trainer, tmp_path / "pack").folder)
     pack.verify()
-    for name, value in pack.branches().items():
+    readouts, entry = pack.branches(), pack.manifest.branches
+    known = readouts.pop("known")
+    for name, value in readouts.items():
         np.testing.assert_array_equal(value, trainer.model.readouts[name].detach().numpy())
-    entry = pack.manifest.branches
-    assert (pack.manifest.format, entry.blank) == (5, BLANK_SHARE)
+    runtime = umbel.load(pack.folder, precision="float32")
+    np.testing.assert_allclose(known, runtime.reader.vectors(["bad", "good"]), atol=2e-3)
+    assert (pack.manifest.format, entry.blank, entry.known) == (7, BLANK_SHARE, 2)
     assert set(entry.scores) == {"choice", "extract", "mentions", "predicate", "score"}
     assert entry.calibration.temperatures == entry.temperatures
     assert sum(each["asked"] for each in entry.scores.values()) == 40

@@ -1,14 +1,22 @@
 """What is remembered of words: never more than may be, and never missed."""
 
+import math
+
 import numpy as np
 import pytest
+from tiny_pack import write_tiny_backbone, write_tiny_pack
 
+import umbel
 from umbel import brancher, reader
 from umbel.brancher import Brancher
 from umbel.decide import UNCALIBRATED
 from umbel.errors import InputError
+from umbel.novelty import doubt
+from umbel.pack import read_pack
+from umbel.packing import write_branches
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
 from umbel.reader import Reader
+from umbel.readouts import KNOWN
 from umbel.records import Window
 
 
@@ -53,6 +61,49 @@ def test_vectors_that_are_let_go_of_are_made_again(asked, encoded, monkeypatch):
     np.testing.assert_array_equal(found[[0, 2]], wanted)
     np.testing.assert_array_equal(asked.vectors(["a", "bb"]), wanted)
     assert encoded == ["a", "bb", "ccc", "a", "bb"]
+
+
+def test_few_options_unlike_those_of_training_are_doubted(asked, encoded):
+    def choice(*names):
+        return Choice("?", tuple(Option(name, "described") for name in names))
+
+    assert asked._doubt(choice("a", "cccccc")) == 1  # the pack does not say what it was trained on
+    asked.weights = {KNOWN: asked.vectors(["a", "bb"])}
+    encoded.clear()
+    assert asked._doubt(choice("a", "bb")) == pytest.approx(1)
+    assert asked._doubt(Predicate("a")) == 1
+    likeness = float((asked.weights[KNOWN] @ asked.vectors(["cccccc"])[0]).max())
+    assert likeness < 0.999
+    for names in (("a", "cccccc"), ("cccccc", "a", "bb"), ("a", "bb", "cccccc", "bb")):
+        assert 1 < asked._doubt(choice(*names)) == pytest.approx(doubt(likeness, len(names)))
+    assert encoded == ["cccccc"]
+    assert asked._doubt(choice("a", "bb", "dddd", "eeeee", "ffffff")) == 1
+    assert encoded == ["cccccc"]  # of many options it is not asked how new they are
+
+
+def test_doubt_makes_a_choice_less_sure_and_changes_no_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
+    pack = write_tiny_pack(tmp_path / "tiny", write_tiny_backbone(tmp_path / "backbone"), branches=True)
+    plain = umbel.load(pack.folder, precision="float32")
+    vectors = plain.reader.vectors(["Paris"])
+    again = tmp_path / "again"
+    write_branches(pack, again, {**pack.branches(), KNOWN: vectors}, {"known": 1}, "0.2.0", lambda _: "")
+    assert read_pack(again).manifest.format == 7
+    read_pack(again).verify()
+    doubting, text = umbel.load(again, precision="float32"), "good to Paris"
+    questions = [Choice("to", (Option("Paris"), Option(name))) for name in ("bad", "Paris to", "这 good bad to")]
+    for question in questions:
+        before, after = plain.ask(text, [question])[0], doubting.ask(text, [question])[0]
+        likeness = plain.reader.vectors([option.name for option in question.options]) @ vectors[0]
+        factor = doubt(float(likeness.min()), 2)
+        first, second = ([math.log(p) for p in each.probabilities.values()] for each in (before, after))
+        assert factor > 1.01
+        assert (first[0] - first[1]) / (second[0] - second[1]) == pytest.approx(factor, rel=1e-3)
+        assert before.label == after.label
+    np.testing.assert_array_equal(
+        [p for each in doubting.ask(text, questions) for p in each.probabilities.values()],
+        [p for question in questions for p in doubting.ask(text, [question])[0].probabilities.values()],
+    )
 
 
 def test_ids_of_words_are_remembered_within_a_bound(monkeypatch):
