@@ -76,7 +76,7 @@ class BlockMatrix:
         blocks = self.blocks[indices.reshape(-1)]  # [n, blocks, 18]
         scales = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)  # [n, blocks, 1]
         nibbles = blocks[..., 2:]
-        signed = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1).astype(np.float32) - 8  # [n, blocks, 32]
+        signed = np.concatenate([nibbles & 15, nibbles >> 4], axis=-1).view(np.int8) - np.int8(8)  # [n, blocks, 32]
         return (signed * scales).reshape(*indices.shape, self.shape[1])
 
     def dense(self) -> Floats:

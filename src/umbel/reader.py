@@ -28,7 +28,7 @@ from umbel.reading import ReadingHead, value_layers
 from umbel.readouts import KNOWN, USUAL_COSINE, logits_of, option_logits
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
-from umbel.tree import Branch, cut, rows_of
+from umbel.tree import Branch, Rows, cut, rows_of
 from umbel.weights import Embedding
 from umbel.windows import LENGTH_STEP
 
@@ -38,6 +38,7 @@ LENGTHS = (32, 64, 128, 256, 512)  # of rows: each is padded to the first that i
 ROW_TOKENS = 256  # a question with more options than fit is read in several rows, each with at least one of them
 PASS_TOKENS = 2048  # branch tokens read at once
 MOST_VECTORS = 100_000  # of options that are remembered
+MOST_LAID = 16_384  # branch tokens whose layout is remembered, for the next text that is asked the same: 25 MB
 MOST_NOTHINGS = 20_000  # options of which it is remembered what a text that says nothing gives
 SHORTLIST_FROM, SHORTLIST = 32, 16  # of more options than the first, so many likely ones are read as branches
 
@@ -59,6 +60,18 @@ class States:
 
     question: Floats
     leaves: Floats
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Rows that are read in one pass, their tokens' embeddings `[tokens, hidden]`, and what each row is.
+
+    That is which of the branches it belongs to, and the places of the options it holds.
+    """
+
+    rows: Rows
+    embedded: Floats
+    parts: tuple[tuple[int, list[int]], ...]
 
 
 class Reader:
@@ -86,6 +99,7 @@ class Reader:
         self.extraction = Extraction(reading, value_layers(engine.layers), self.keep_each) if reading else None
         self._vectors: dict[str, Floats] = {}
         self._likenesses: dict[str, float] = {}
+        self._laid: dict[tuple[object, ...], list[Laid]] = {}
         self._nothings: dict[tuple[str, ...], Nothing] = {}
         self._lock = threading.Lock()
 
@@ -215,19 +229,35 @@ class Reader:
 
     def states(self, kept: Kept, branches: Sequence[Branch]) -> list[States]:
         """Return the states of each branch under one window."""
-        parts = [(place, part, held) for place, branch in enumerate(branches) for part, held in cut(branch, ROW_TOKENS)]
         hidden_size = kept.hidden.shape[1]
         sizes = [(1 if branch.options else len(branch.question), len(branch.options)) for branch in branches]
         states = [States(*(np.zeros((size, hidden_size), np.float32) for size in pair)) for pair in sizes]
-        for length, group in _passes(parts):
-            rows = rows_of([part for _, part, _ in group], self.tokenizer.pad, length)
-            embedded = self.embedding.rows(rows.ids[rows.used]) + self.weights["roles"][rows.roles[rows.used]]
-            hidden = self.engine.branch(embedded, rows, kept)
-            ends = np.cumsum([len(read) for read in rows.read])[:-1]
-            for (place, _, held), found in zip(group, np.split(hidden, ends), strict=True):
+        for laid in self._laid_out(branches):
+            hidden = self.engine.branch(laid.embedded, laid.rows, kept)
+            ends = np.cumsum([len(read) for read in laid.rows.read])[:-1]
+            for (place, held), found in zip(laid.parts, np.split(hidden, ends), strict=True):
                 states[place].question[:] = found[: len(found) - len(held)]
                 states[place].leaves[held] = found[len(found) - len(held) :]
         return states
+
+    def _laid_out(self, branches: Sequence[Branch]) -> list[Laid]:
+        """Return the passes that read branches; those of the same branches as before are remembered."""
+        key = tuple(branch.key for branch in branches)
+        with self._lock:
+            if key in self._laid:
+                return self._laid[key]
+        parts = [(place, part, held) for place, branch in enumerate(branches) for part, held in cut(branch, ROW_TOKENS)]
+        passes = []
+        for length, group in _passes(parts):
+            rows = rows_of([part for _, part, _ in group], self.tokenizer.pad, length)
+            embedded = self.embedding.rows(rows.ids[rows.used]) + self.weights["roles"][rows.roles[rows.used]]
+            passes.append(Laid(rows, embedded, tuple((place, held) for place, _, held in group)))
+        with self._lock:
+            if sum(len(laid.embedded) for each in (*self._laid.values(), passes) for laid in each) > MOST_LAID:
+                self._laid = {}
+            if sum(len(laid.embedded) for laid in passes) <= MOST_LAID:
+                self._laid[key] = passes
+        return passes
 
     def _cosines(self, encoding: Encoding, question: Question) -> Floats:
         """Return the cosines of a choice's options with the text `[options]`; none for other questions."""

@@ -61,10 +61,9 @@ class SentencePieces:
     def _pieces(self, text: str, mapped: str, found: Mapping[str, list[object]]) -> Pieces:
         ids = np.array(found["ids"], np.int32)
         offsets = np.array(found["offsets"], np.int32).reshape(-1, 2)
-        spaced = [piece[:1] == METASPACE for piece in found["pieces"]]  # type: ignore[index]
-        for token in np.flatnonzero(spaced):  # a word's piece begins with the space before it
-            start, end = offsets[token]
-            offsets[token, 0] += end - start - len(mapped[start:end].lstrip(" "))
+        spaced = [str(piece)[:1] == METASPACE for piece in found["pieces"]]
+        begins = _after_spaces(mapped)[offsets[:, 0]]  # a word's piece begins with the space before it
+        offsets[:, 0] = np.where(spaced, np.minimum(begins, offsets[:, 1]), offsets[:, 0])
         origins = self._origins(text)
         if origins is None:
             return ids, offsets
@@ -77,6 +76,13 @@ class SentencePieces:
             return None
         lengths = [len(self._table.get(ord(character), "x")) for character in text]
         return np.append(np.repeat(np.arange(len(text), dtype=np.int32), lengths), np.int32(len(text)))
+
+
+def _after_spaces(text: str) -> Ints:
+    """Return for each place `[characters + 1]` the first one from there on that holds no space."""
+    places = np.arange(len(text) + 1, dtype=np.int32)
+    spaces = np.frombuffer((text + "\0").encode("utf-32-le", "surrogatepass"), np.uint32) == ord(" ")
+    return np.minimum.accumulate(np.where(spaces, len(text), places)[::-1])[::-1]
 
 
 class HubPieces:

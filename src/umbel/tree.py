@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,11 @@ class Branch:
         return len(self.question) + sum(map(len, self.options))
 
     @property
+    def key(self) -> tuple[int, int, bytes, tuple[bytes, ...]]:
+        """What tells it from all others."""
+        return self.role, self.option_role, self.question.tobytes(), tuple(option.tobytes() for option in self.options)
+
+    @property
     def padded(self) -> int:
         """The length of the branch's row."""
         return -(-len(self) // LENGTH_STEP) * LENGTH_STEP
@@ -53,27 +59,27 @@ class Rows:
     nodes: Ints
     reads: tuple[Ints, ...]
 
-    @property
+    @cached_property
     def attends(self) -> Bools:
         """Whether a token `[rows, length, .]` sees another one `[., ., length]`: of its own node, or the question's."""
         one, other = self.nodes[:, :, None], self.nodes[:, None, :]
         seen: Bools = ((one == other) | (other == QUESTION)) & (other != PADDING)
         return seen
 
-    @property
+    @cached_property
     def used(self) -> Bools:
         """Whether a place `[rows, length]` holds a token: those of a row come first, then its padding."""
         found: Bools = self.nodes != PADDING
         return found
 
-    @property
+    @cached_property
     def firsts(self) -> Ints:
         """Return where each row `[rows]` begins when the tokens of all rows stand in a line, without padding."""
         sizes = self.used.sum(axis=1, dtype=np.int32)
         firsts: Ints = np.cumsum(sizes, dtype=np.int32) - sizes
         return firsts
 
-    @property
+    @cached_property
     def spread(self) -> tuple[Ints, Ints]:
         """Return how that line and the rows map to each other.
 
@@ -85,7 +91,7 @@ class Rows:
         places = np.minimum(np.arange(used.shape[1], dtype=np.int32), last[:, None])
         return self.firsts[:, None] + places, np.flatnonzero(used).astype(np.int32)
 
-    @property
+    @cached_property
     def read(self) -> list[Ints]:
         """Return for each row the places in that line of the tokens that answers are read from.
 

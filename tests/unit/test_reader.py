@@ -106,6 +106,35 @@ def test_doubt_makes_a_choice_less_sure_and_changes_no_order(tmp_path, monkeypat
     )
 
 
+def test_questions_are_laid_out_once_within_a_bound(tmp_path, monkeypatch):
+    monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
+    pack = write_tiny_pack(tmp_path / "tiny", write_tiny_backbone(tmp_path / "backbone"), branches=True)
+    model, rows_of, laid = umbel.load(pack.folder, precision="float32"), reader.rows_of, []
+
+    def counting(branches, pad, length):
+        laid.append(len(branches))
+        return rows_of(branches, pad, length)
+
+    def asked(text, question):
+        (found,) = model.ask(text, [question])
+        return list(found.probabilities.values())
+
+    monkeypatch.setattr(reader, "rows_of", counting)
+    one = Choice("to", (Option("Paris"), Option("bad")))
+    other = Score("to", one.options)
+    first = [asked(text, one) for text in ("good to Paris", "bad")]
+    assert laid == [1]
+    assert asked("good to Paris", other) != first[0]  # of the same words, with other roles
+    assert laid == [1, 1]
+    assert [asked(text, one) for text in ("good to Paris", "bad")] == first
+    assert laid == [1, 1]
+    monkeypatch.setattr(reader, "MOST_LAID", 1)  # too few for any
+    for _ in range(2):
+        assert asked("bad", Choice("good", one.options)) != first[1]
+    assert len(laid) == 4
+    assert model.reader._laid == {}
+
+
 def test_ids_of_words_are_remembered_within_a_bound(monkeypatch):
     monkeypatch.setattr(brancher, "MOST_REMEMBERED", 2)
     letters = Letters()
