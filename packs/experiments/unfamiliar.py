@@ -1,12 +1,12 @@
-"""Measures how much less sure a choice among labels that were not trained may be: no set is used that packs leave out.
+"""Measures how sure a choice among labels that were not trained may be: no set is used that packs leave out.
 
     python packs/experiments/unfamiliar.py [--rows 12000] [--out packs/experiments/runs/unfamiliar] [--threads 2]
 
-The labelled tasks of base.yaml stand in three groups by subject. For each group a model learns questions about the
-tasks of the other two, from the untouched backbone, and is asked choices on dev rows of the group. `strangeness` of a
-choice is one less the likeness of its strangest option: the cosine of its name with that trained label's name which
-is nearest. A choice's temperature is that of its model times exp(strangeness x (a + b x ln(options))); a and b are
-fitted to the likelihood of all three groups' answers, and for the errors below of the other two.
+For each group of labelled tasks of base.yaml, large ones by subject and small ones that leave like tasks in, a model
+learns questions about all the others, from the untouched backbone, and is asked choices on dev rows of the group. A
+choice's logits are divided by its model's temperature and by `umbel.novelty.doubt`, whose two numbers are fitted to the
+likelihood of all groups' answers, each group counting the same; for the errors below, to those of the groups that
+share no task with this one.
 
 Figures go to unfamiliar.json beside this file. What is trained resumes in `--out`.
 """
@@ -28,12 +28,13 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 from sequences import SPEC, Trained, _Told, questions_alone
 
 from umbel import metrics
-from umbel.asking import Asker, Templates, read_templates
+from umbel.asking import Asker, read_templates
 from umbel.calibrate import fit_temperature
 from umbel.catalogue import load_backbone
 from umbel.data import Data, load
 from umbel.errors import UmbelError
 from umbel.evaluate import spread
+from umbel.novelty import doubt
 from umbel.questions import Choice
 from umbel.spec import PackSpec, load_spec
 from umbel.train import Trainer
@@ -52,38 +53,50 @@ GROUPS = {
         "service-intent",
         "command-intent",
     ),
+    "polarity": ("sentiment", "sentiment-intensity"),
+    "emotions": ("emotion-zh", "emotions"),
+    "aspects-news": ("aspect-categories", "news-topic"),
+    "abuse": ("offensive", "offensive-target", "hate"),
+    "acts-commands": ("dialogue-act", "command-intent"),
+    "service-requests": ("service-category", "service-intent", "request-domain", "request-intent"),
+    "assistant": ("assistant-domain", "assistant-intent"),
 }
-ASKED = 150  # dev rows of a file, at most
+TASKS = tuple(dict.fromkeys(task for tasks in GROUPS.values() for task in tasks))
+ASKED = 300  # dev rows of a file, at most
+
+NONE = (1.0, 0.0)  # numbers with which nothing is doubted
 
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Said:
-    """Answers of one model to choices about one group: logits by answer, golds, strangeness, its temperature."""
+    """Answers of one model to choices about one group: logits by answer, golds, what doubts hang on, its temperature.
+
+    `new` are each choice's newness and how much nearer the likeliest option is `[answers, 2]` (`umbel.novelty`).
+    """
 
     logits: list[Floats]
     golds: NDArray[np.int64]
-    strangeness: Floats
+    new: Floats
     temperature: float
 
-    def loss(self, weights: Sequence[float]) -> float:
-        """Return the mean negative log likelihood of the golds."""
-        given = [shares[gold] for shares, gold in zip(self.shares(weights), self.golds, strict=True)]
+    def loss(self, numbers: Sequence[float] = NONE) -> float:
+        """Return the mean negative log likelihood of the golds, with doubt's two numbers."""
+        given = [shares[gold] for shares, gold in zip(self.shares(numbers), self.golds, strict=True)]
         return float(-np.mean(np.log(np.maximum(given, 1e-9))))
 
-    def error(self, weights: Sequence[float]) -> float:
+    def error(self, numbers: Sequence[float] = NONE) -> float:
         """Return the calibration error."""
-        shares = self.shares(weights)
+        shares = self.shares(numbers)
         right = np.array([p.argmax() for p in shares]) == self.golds
         return metrics.calibration_error(np.array([p.max() for p in shares]), right)
 
-    def shares(self, weights: Sequence[float]) -> list[Floats]:
+    def shares(self, numbers: Sequence[float]) -> list[Floats]:
         """Return each answer's probabilities."""
-        first, second = weights
         found = []
-        for logits, strange in zip(self.logits, self.strangeness, strict=True):
-            scaled = logits / (self.temperature * np.exp(strange * max(first + second * np.log(len(logits)), 0.0)))
+        for logits, (newness, nearer) in zip(self.logits, self.new.tolist(), strict=True):
+            scaled = logits / (self.temperature * doubt(newness, nearer, *numbers))
             shifted = np.exp(scaled - scaled.max())
             found.append(shifted / shifted.sum())
         return found
@@ -110,12 +123,6 @@ def only(spec: PackSpec, data: Data, tasks: Sequence[str]) -> tuple[PackSpec, Da
     )
 
 
-def names_of(templates: Sequence[Templates]) -> list[str]:
-    """Return all names that labels have in questions."""
-    words = [each for found in templates for by in found.labels.values() for some in by.values() for each in some]
-    return sorted({each.split("|")[0].strip() for each in words})
-
-
 @torch.no_grad()
 def vectors(trained: Trained, texts: Sequence[str]) -> Floats:
     """Return the vectors of texts `[texts, hidden]`, of length 1."""
@@ -137,16 +144,22 @@ def asked_of(trained: Trained, asker: Asker, data: Data, known: Floats, temperat
         answers = trained.quiz.ask(trained.model, rows, 1)
     found = [(each.question, each) for each in answers if isinstance(each.question, Choice)]
     names = sorted({option.name for question, _ in found for option in question.options})
-    likeness = dict(zip(names, (vectors(trained, names) @ known.T).max(1), strict=True))
-    strange = [1 - min(likeness[option.name] for option in question.options) for question, _ in found]
+    texts = sorted({each.text for _, each in found})
+    likeness = dict(zip(names, (vectors(trained, names) @ known.T).max(1).clip(max=1), strict=True))
+    of_text = dict(zip(texts, vectors(trained, texts), strict=True))
     logits: list[Floats] = [np.asarray(each.windows[0][1][0], np.float64) for _, each in found]
-    return Said(logits, np.array([each.gold for _, each in found]), np.array(strange), temperature)
+    new = []
+    for (question, each), values in zip(found, logits, strict=True):
+        cosines = trained.quiz.option_vectors(question).numpy() @ of_text[each.text]
+        newness = 1 - np.mean([likeness[option.name] for option in question.options])
+        new.append((newness, cosines[values.argmax()] - cosines.mean()))
+    return Said(logits, np.array([each.gold for _, each in found]), np.array(new), temperature)
 
 
 def measured(spec: PackSpec, data: Data, group: str, rows: int, out: Path) -> tuple[Said, Said]:
     """Train without a group; return what the model says of the group, and of what it was trained on."""
     held = GROUPS[group]
-    rest = [name for other, names in GROUPS.items() if other != group for name in names]
+    rest = [name for name in TASKS if name not in held]
     templates = read_templates(spec.folder / spec.train.questions, data.tasks)
     some, few = only(spec, data, rest)
     total = sum(map(len, few.train.values()))
@@ -162,22 +175,26 @@ def measured(spec: PackSpec, data: Data, group: str, rows: int, out: Path) -> tu
     trainer.weights = dict.fromkeys(trainer.weights, 0.0)
     assert trainer.quiz
     trained = Trained(trainer.run(), trainer.quiz)
-    known = vectors(trained, names_of([templates[name] for name in rest if name in templates]))
+    known = vectors(trained, asker.option_names(row for rows in few.train.values() for row in rows))
     seen = asked_of(trained, asker, few, known, 1.0)
-    temperature = fit_temperature(lambda t: replace(seen, temperature=t).loss((0.0, 0.0)))
+    temperature = fit_temperature(lambda t: replace(seen, temperature=t).loss())
     _, others = only(spec, data, held)
     strange = Asker({name: found for name, found in templates.items() if name in held}, others.tasks)
     return asked_of(trained, strange, others, known, temperature), replace(seen, temperature=temperature)
 
 
 def fitted(said: Sequence[Said]) -> tuple[float, float]:
-    """Return the two numbers that make the answers likeliest, each group counting the same."""
-    found = minimize(lambda w: sum(each.loss(w) for each in said), np.array([5.0, -1.0]), method="Nelder-Mead")
-    return float(found.x[0]), float(found.x[1])
+    """Return doubt's two numbers that make the answers likeliest, each group counting the same."""
+
+    def loss(found: Floats) -> float:
+        return sum(each.loss((float(np.exp(found[0])), float(found[1]))) for each in said)
+
+    logarithm, steep = minimize(loss, np.array([-4.0, 5.0]), method="Nelder-Mead").x
+    return float(np.exp(logarithm)), float(steep)
 
 
 def main() -> None:
-    """Train three models and fit."""
+    """Train the models and fit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=12_000, help="to train each model on")
     parser.add_argument("--out", type=Path, default=HERE / "runs/unfamiliar", help="where checkpoints are kept")
@@ -189,19 +206,19 @@ def main() -> None:
     held, seen = {}, {}
     for group in GROUPS:
         held[group], seen[group] = measured(spec, data, group, options.rows, options.out)
-        print(group, "temperature", held[group].temperature, "error", held[group].error((0, 0)), flush=True)
-    figures: dict[str, Any] = {"rows": options.rows, "weights": fitted(list(held.values())), "groups": {}}
-    for group in GROUPS:
-        others = fitted([held[other] for other in GROUPS if other != group])
+        print(group, "temperature", held[group].temperature, "error", held[group].error(), flush=True)
+    figures: dict[str, Any] = {"rows": options.rows, "numbers": fitted(list(held.values())), "groups": {}}
+    for group, tasks in GROUPS.items():
+        apart = fitted([held[other] for other, others in GROUPS.items() if not {*others} & {*tasks}])
         figures["groups"][group] = {
             "asked": len(held[group].golds),
-            "strangeness": float(held[group].strangeness.mean()),
-            "strangeness-seen": float(seen[group].strangeness.mean()),
-            "weights-of-others": others,
-            "ece-before": held[group].error((0, 0)),
-            "ece-after": held[group].error(others),
-            "ece-seen-before": seen[group].error((0, 0)),
-            "ece-seen-after": seen[group].error(others),
+            "newness": float(held[group].new[:, 0].mean()),
+            "nearer": float(held[group].new[:, 1].mean()),
+            "numbers-of-others": apart,
+            "ece-before": held[group].error(),
+            "ece-after": held[group].error(apart),
+            "ece-seen-before": seen[group].error(),
+            "ece-seen-after": seen[group].error(apart),
         }
     shown = json.loads(json.dumps(figures), parse_float=lambda number: round(float(number), 4))
     FIGURES.write_text(json.dumps(shown, indent=1) + "\n")

@@ -1,26 +1,31 @@
-"""Says how much less sure a choice is among few options that are unlike those which questions were trained on.
+"""Says how sure a choice among new options is, over how sure it would be among ones that questions were trained on.
 
-Trained questions are as sure as they are right; asked about what it never heard of, a model is as sure, and less often
-right. How new an option is its name tells: one less its likeness to the nearest trained name. The two numbers were
-fitted on trained tasks, to models that had not learnt these (`packs/experiments/unfamiliar.py`, docs/log.md).
+Asked about what it never heard of, a model is often too sure, or, where a text is plainly nearer to one option than to
+the others, not sure enough. How new options are their names tell: one less how like they are, on average, to the
+nearest trained names. How plain the answer is the vectors tell: the cosine of the text and the likeliest option, less
+the mean of all options'. The two numbers were fitted on trained tasks, to models that had not learnt these
+(`packs/experiments/unfamiliar.py`, docs/log.md).
 """
 
 from __future__ import annotations
 
 import math
 
-STEEP, BY_OPTIONS = 16.0, -10.0
+PLAIN = 0.024  # how much nearer the likeliest option is where new options need no correction
+STEEP = 8.0  # how much newness counts
+NEAREST = 1e-3  # what counts as no nearer
+LEAST, MOST = 0.3, 20.0  # that logits are divided by
 
 
-def steepness(options: int) -> float:
-    """Return by how much novelty makes a choice among so many options less sure; 0 from five on."""
-    return max(STEEP + BY_OPTIONS * math.log(options), 0.0)
+def doubt(newness: float, nearer: float, plain: float = PLAIN, steep: float = STEEP) -> float:
+    """Return by what a choice's logits are to be divided, which leaves the order of its options.
 
+    `newness` is between 0 and 1, `nearer` how much nearer by cosine the likeliest option is to the text than all are.
 
-def doubt(likeness: float, options: int) -> float:
-    """Return by what a choice's logits are to be divided; `likeness`, at most 1, is the least of its options' names.
-
-    >>> doubt(1.0, 2), doubt(0.9, 5)
+    >>> doubt(0.0, -0.1), doubt(0.1, PLAIN)
     (1.0, 1.0)
     """
-    return math.exp((1 - likeness) * steepness(options))
+    if newness <= 0:
+        return 1.0
+    exponent = steep * newness * math.log(plain / max(nearer, NEAREST))
+    return min(max(math.exp(exponent), LEAST), MOST)

@@ -89,11 +89,15 @@ class Quiz:
         mask = encoding.mask[..., None]
         texts = functional.normalize((encoding.hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
         return [
-            torch.stack([self._vectors[option.words] for option in each.question.options]) @ texts[each.text]
+            self.option_vectors(each.question) @ texts[each.text]
             if isinstance(each.question, Choice)
             else texts.new_zeros(0)
             for each in questions
         ]
+
+    def option_vectors(self, question: Choice) -> Tensor:
+        """Return the vectors of a choice's options `[options, hidden]`, which it was asked with before."""
+        return torch.stack([self._vectors[option.words] for option in question.options])
 
     def _learn_vectors(self, words: Sequence[str]) -> None:
         if words:

@@ -6,6 +6,7 @@ order of their own, so theirs changes none. Safe to call from several threads.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -21,7 +22,7 @@ from umbel.brancher import Brancher
 from umbel.decide import UNCALIBRATED, Answer, Calibration
 from umbel.encodings import Encoding
 from umbel.extraction import Extraction, Sought
-from umbel.novelty import doubt, steepness
+from umbel.novelty import doubt
 from umbel.pack import Pack
 from umbel.questions import Choice, Extract, Question, all_checked
 from umbel.reading import ReadingHead, value_layers
@@ -160,15 +161,12 @@ class Reader:
         """Return each question's logits (`readouts.logits_of`) under each window of the text.
 
         From a choice's a share is taken off of what they are on a text that says nothing (`Calibration.blank`), and
-        they are divided by what is to be doubted of its options (`novelty`).
+        they are divided by how new its options are (`novelty`).
         """
         self._learn_vectors(asked)
-        doubts = [self._doubt(question) for question in asked]
         nothings, share = self._nothings_of(asked), self.calibration.blank
-        cosines = [
-            self._cosines(encoding, question) - share * nothing.cosines
-            for question, nothing in zip(asked, nothings, strict=True)
-        ]
+        alike = [self._cosines(encoding, question) for question in asked]
+        cosines = [found - share * nothing.cosines for found, nothing in zip(alike, nothings, strict=True)]
         chosen = [_shortlist(question, cosine, exact) for question, cosine in zip(asked, cosines, strict=True)]
         short = [_only(question, places) for question, places in zip(asked, chosen, strict=True)]
         branches = [self.brancher.branches(question) for question in short]
@@ -186,9 +184,8 @@ class Reader:
                 values = logits_of(self.weights, short[place], roots, parts[0].leaves, few, kept.hidden)
                 if isinstance(asked[place], Choice):
                     values = (values[0] - share * nothings[place].read[chosen[place]],)
-                wide = self._widened(values, cosines[place], chosen[place])
-                logits[place].append(tuple(each / np.float32(doubts[place]) for each in wide))
-        return logits
+                logits[place].append(self._widened(values, cosines[place], chosen[place]))
+        return [self._doubted(*each) for each in zip(asked, logits, alike, strict=True)]
 
     def _nothings_of(self, questions: Sequence[Question]) -> list[Nothing]:
         """Return what a text that says nothing gives each question; nothing to those whose answers do without it."""
@@ -287,16 +284,22 @@ class Reader:
         choices = [each for each in questions if isinstance(each, Choice)]
         words = [option.words for each in choices for option in each.options]
         if words:
-            self.vectors([*words, *(option.name for each in choices if self._doubts(each) for option in each.options)])
+            names = (option.name for each in choices for option in each.options if KNOWN in self.weights)
+            self.vectors([*words, *names])
 
-    def _doubts(self, question: Choice) -> bool:
-        """Tell whether it matters how new the options are, and the pack says what it was trained on."""
-        return KNOWN in self.weights and steepness(len(question.options)) > 0
+    def _doubted(
+        self, question: Question, logits: list[tuple[Floats, ...]], cosines: Floats
+    ) -> list[tuple[Floats, ...]]:
+        """Return a question's logits under each window, a choice's divided by how new its options are."""
+        if not isinstance(question, Choice) or KNOWN not in self.weights:
+            return logits
+        likeliest = int(np.mean([found[0] for found in logits], axis=0).argmax())
+        nearer = float(cosines[likeliest]) - float(cosines.mean())
+        factor = np.float32(doubt(self._newness(question), nearer))
+        return [tuple(each / factor for each in found) for found in logits]
 
-    def _doubt(self, question: Question) -> float:
-        """Return what a question's logits are to be divided by."""
-        if not isinstance(question, Choice) or not self._doubts(question):
-            return 1.0
+    def _newness(self, question: Choice) -> float:
+        """Return how unlike a choice's options are, on average, to all those that were trained, by their names."""
         names = [option.name for option in question.options]
         with self._lock:
             found = {name: self._likenesses[name] for name in names if name in self._likenesses}
@@ -308,7 +311,7 @@ class Reader:
                 if len(self._likenesses) + len(new) > MOST_VECTORS:
                     self._likenesses.clear()
                 self._likenesses.update(new)
-        return doubt(min(*found.values(), 1.0), len(names))
+        return 1 - math.fsum(min(found[name], 1.0) for name in names) / len(names)
 
     def _widened(self, logits: tuple[Floats, ...], cosines: Floats, chosen: NDArray[np.int64]) -> tuple[Floats, ...]:
         """Give the options that were not read what their cosine says, and the least that reading gave any."""

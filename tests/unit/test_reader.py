@@ -11,7 +11,7 @@ from umbel import brancher, reader
 from umbel.brancher import Brancher
 from umbel.decide import UNCALIBRATED
 from umbel.errors import InputError
-from umbel.novelty import doubt
+from umbel.novelty import LEAST, MOST, PLAIN, doubt
 from umbel.pack import read_pack
 from umbel.packing import write_branches
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, Score
@@ -63,25 +63,35 @@ def test_vectors_that_are_let_go_of_are_made_again(asked, encoded, monkeypatch):
     assert encoded == ["a", "bb", "ccc", "a", "bb"]
 
 
-def test_few_options_unlike_those_of_training_are_doubted(asked, encoded):
+def test_how_new_options_are_their_names_tell(asked, encoded):
     def choice(*names):
         return Choice("?", tuple(Option(name, "described") for name in names))
 
-    assert asked._doubt(choice("a", "cccccc")) == 1  # the pack does not say what it was trained on
     asked.weights = {KNOWN: asked.vectors(["a", "bb"])}
     encoded.clear()
-    assert asked._doubt(choice("a", "bb")) == pytest.approx(1)
-    assert asked._doubt(Predicate("a")) == 1
+    assert asked._newness(choice("a", "bb")) == pytest.approx(0, abs=1e-6)
     likeness = float((asked.weights[KNOWN] @ asked.vectors(["cccccc"])[0]).max())
     assert likeness < 0.999
-    for names in (("a", "cccccc"), ("cccccc", "a", "bb"), ("a", "bb", "cccccc", "bb")):
-        assert 1 < asked._doubt(choice(*names)) == pytest.approx(doubt(likeness, len(names)))
+    for names, unlike in (
+        (("a", "cccccc"), 1 / 2),
+        (("cccccc", "a", "bb"), 1 / 3),
+        (("a", "bb", "cccccc", "a"), 1 / 4),
+    ):
+        assert asked._newness(choice(*names)) == pytest.approx(unlike * (1 - likeness), rel=1e-3)
     assert encoded == ["cccccc"]
-    assert asked._doubt(choice("a", "bb", "dddd", "eeeee", "ffffff")) == 1
-    assert encoded == ["cccccc"]  # of many options it is not asked how new they are
 
 
-def test_doubt_makes_a_choice_less_sure_and_changes_no_order(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("nearer", "surer"), [(-0.01, False), (0.005, False), (PLAIN, None), (0.1, True)])
+def test_a_choice_among_new_options_is_as_sure_as_the_text_is_near_to_one(nearer, surer):
+    assert doubt(0, nearer) == doubt(-1e-7, nearer) == 1
+    assert (doubt(0.1, nearer) < 1) == (surer is True)
+    assert (doubt(0.1, nearer) > 1) == (surer is False)
+    if surer is not None:
+        assert abs(math.log(doubt(0.2, nearer))) > abs(math.log(doubt(0.1, nearer)))
+        assert LEAST <= doubt(1, nearer) <= MOST
+
+
+def test_doubt_changes_how_sure_a_choice_is_and_no_order(tmp_path, monkeypatch):
     monkeypatch.setenv("UMBEL_CACHE", str(tmp_path / "cache"))
     pack = write_tiny_pack(tmp_path / "tiny", write_tiny_backbone(tmp_path / "backbone"), branches=True)
     plain = umbel.load(pack.folder, precision="float32")
@@ -92,14 +102,18 @@ def test_doubt_makes_a_choice_less_sure_and_changes_no_order(tmp_path, monkeypat
     read_pack(again).verify()
     doubting, text = umbel.load(again, precision="float32"), "good to Paris"
     questions = [Choice("to", (Option("Paris"), Option(name))) for name in ("bad", "Paris to", "这 good bad to")]
+    factors = []
     for question in questions:
         before, after = plain.ask(text, [question])[0], doubting.ask(text, [question])[0]
         likeness = plain.reader.vectors([option.name for option in question.options]) @ vectors[0]
-        factor = doubt(float(likeness.min()), 2)
+        cosines = plain.reader._cosines(plain.read(text), question)
+        likeliest = [option.name for option in question.options].index(before.label)
+        factor = doubt(1 - float(np.minimum(likeness, 1).mean()), float(cosines[likeliest] - cosines.mean()))
         first, second = ([math.log(p) for p in each.probabilities.values()] for each in (before, after))
-        assert factor > 1.01
+        factors.append(factor)
         assert (first[0] - first[1]) / (second[0] - second[1]) == pytest.approx(factor, rel=1e-3)
         assert before.label == after.label
+    assert max(abs(math.log(factor)) for factor in factors) > 0.01
     np.testing.assert_array_equal(
         [p for each in doubting.ask(text, questions) for p in each.probabilities.values()],
         [p for question in questions for p in doubting.ask(text, [question])[0].probabilities.values()],
