@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 
-PLAIN = 0.024  # how much nearer the likeliest option is where new options need no correction
-STEEP = 8.0  # how much newness counts
-NEAREST = 1e-3  # what counts as no nearer
-LEAST, MOST = 0.3, 20.0  # that logits are divided by
+PLAIN = 0.032  # how much nearer the likeliest option is where new options need no correction
+STEEP = 360.0  # how much newness counts
+MOST = 2.0  # of the logarithm of what logits are divided by, either way
 
 
 def doubt(newness: float, nearer: float, plain: float = PLAIN, steep: float = STEEP) -> float:
@@ -25,7 +24,5 @@ def doubt(newness: float, nearer: float, plain: float = PLAIN, steep: float = ST
     >>> doubt(0.0, -0.1), doubt(0.1, PLAIN)
     (1.0, 1.0)
     """
-    if newness <= 0:
-        return 1.0
-    exponent = steep * newness * math.log(plain / max(nearer, NEAREST))
-    return min(max(math.exp(exponent), LEAST), MOST)
+    exponent = min(max(steep * newness * (plain - nearer), -MOST), MOST)
+    return math.exp(exponent)
