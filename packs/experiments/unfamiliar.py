@@ -56,15 +56,13 @@ GROUPS = {
     "polarity": ("sentiment", "sentiment-intensity"),
     "emotions": ("emotion-zh", "emotions"),
     "aspects-news": ("aspect-categories", "news-topic"),
-    "abuse": ("offensive", "offensive-target", "hate"),
     "acts-commands": ("dialogue-act", "command-intent"),
     "service-requests": ("service-category", "service-intent", "request-domain", "request-intent"),
-    "assistant": ("assistant-domain", "assistant-intent"),
 }
 TASKS = tuple(dict.fromkeys(task for tasks in GROUPS.values() for task in tasks))
 ASKED = 300  # dev rows of a file, at most
 
-NONE = (0.0, 0.0)  # numbers with which nothing is doubted
+NONE = (1.0, 0.0)  # numbers with which nothing is doubted
 
 Floats = NDArray[np.floating[Any]]
 
@@ -187,10 +185,10 @@ def fitted(said: Sequence[Said]) -> tuple[float, float]:
     """Return doubt's two numbers that make the answers likeliest, each group counting the same."""
 
     def loss(found: Floats) -> float:
-        return sum(each.loss((found[0] / 100, found[1] * 100)) for each in said)
+        return sum(each.loss((float(np.exp(found[0])), float(found[1]))) for each in said)
 
-    plain, steep = minimize(loss, np.array([3.0, 3.0]), method="Nelder-Mead").x
-    return float(plain / 100), float(steep * 100)
+    logarithm, steep = minimize(loss, np.array([-4.0, 5.0]), method="Nelder-Mead").x
+    return float(np.exp(logarithm)), float(steep)
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 
-PLAIN = 0.032  # how much nearer the likeliest option is where new options need no correction
-STEEP = 360.0  # how much newness counts
+PLAIN = 0.027  # how much nearer the likeliest option is where new options need no correction
+STEEP = 6.0  # how much newness counts
+NEAREST = 0.003  # what is less near counts as this
 MOST = 2.0  # of the logarithm of what logits are divided by, either way
 
 
@@ -24,5 +25,5 @@ def doubt(newness: float, nearer: float, plain: float = PLAIN, steep: float = ST
     >>> doubt(0.0, -0.1), doubt(0.1, PLAIN)
     (1.0, 1.0)
     """
-    exponent = min(max(steep * newness * (plain - nearer), -MOST), MOST)
-    return math.exp(exponent)
+    exponent = steep * newness * math.log(plain / max(nearer, NEAREST))
+    return math.exp(min(max(exponent, -MOST), MOST))

@@ -88,6 +88,7 @@ def test_a_choice_among_new_options_is_as_sure_as_the_text_is_near_to_one(nearer
     assert (doubt(0.1, nearer) > 1) == (surer is False)
     if surer is not None:
         assert abs(math.log(doubt(1, -1 if nearer < PLAIN else 1))) == pytest.approx(MOST)
+        assert doubt(0.1, -1) == doubt(0.1, 0) < math.exp(MOST)
         assert MOST >= abs(math.log(doubt(0.2, nearer))) > abs(math.log(doubt(0.1, nearer)))
 
 

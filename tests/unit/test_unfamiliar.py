@@ -18,8 +18,8 @@ def test_doubt_undoes_what_is_too_sure_and_too_little_sure():
     far, near = said(3.0, 0.1, 0.005), said(0.5, 0.1, 0.05)
     numbers = fitted([far, near])
     plain, steep = numbers
-    assert np.exp(0.1 * steep * (plain - 0.005)) == pytest.approx(3, rel=0.15)
-    assert np.exp(0.1 * steep * (plain - 0.05)) == pytest.approx(0.5, rel=0.15)
+    assert np.exp(0.1 * steep * np.log(plain / 0.005)) == pytest.approx(3, rel=0.15)
+    assert np.exp(0.1 * steep * np.log(plain / 0.05)) == pytest.approx(0.5, rel=0.15)
     for each in (far, near):
         assert each.error(numbers) < 0.035 < 0.1 < each.error()
         assert each.loss(numbers) < each.loss()
@@ -27,8 +27,8 @@ def test_doubt_undoes_what_is_too_sure_and_too_little_sure():
 
 def test_what_is_known_is_not_doubted():
     known = said(2.0, 0.0, 0.001)
-    assert known.error((0.03, 400.0)) == known.error()
-    np.testing.assert_array_equal(known.shares((0.03, 400.0)), known.shares(NONE))
+    assert known.error((0.03, 8.0)) == known.error()
+    np.testing.assert_array_equal(known.shares((0.03, 8.0)), known.shares(NONE))
 
 
 def test_numbers_for_a_group_come_from_groups_that_share_no_task_with_it():
