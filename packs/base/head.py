@@ -96,20 +96,20 @@ def read(part: OwnPart, task: Task, sources: Sequence[str]) -> Rows:
         pool = PooledHead(*head.query.shape, *head.query.shape)
         pool.query, pool.weight = head.query, torch.nn.Parameter(torch.eye(len(head.query)))
     items = [item for source in sources for item in part.trainer.items[source] if task.name in item.golds]
-    read, labels = [], []
+    states, labels = [], []
     for at in range(0, len(order := sorted(items, key=lambda item: len(item.window.ids))), ROWS):
         some = order[at : at + ROWS]
         ids, mask = part.trainer.model.pad_windows([item.window for item in some])
         hidden = part.states.of(ids, mask)
         targets = [torch.from_numpy(kind.target(task, item.golds[task.name], item.window)) for item in some]
         if pool:
-            read.append(pool(hidden, mask, 0.0))
+            states.append(pool(hidden, mask, 0.0))
             labels.append(torch.stack(targets))
         else:
             tags = torch.cat(targets)
-            read.append(hidden[mask][tags != UNTRAINED])
+            states.append(hidden[mask][tags != UNTRAINED])
             labels.append(tags[tags != UNTRAINED])
-    found, golds = torch.cat(read), torch.cat(labels)
+    found, golds = torch.cat(states), torch.cat(labels)
     drawn = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))[:MOST]
     return found[drawn], golds[drawn]
 
@@ -171,12 +171,12 @@ def taught(folder: Path, task: str, weight: float, near: float, out: Path, versi
     part = OwnPart(labelled, [task], *settings, backbone_of_pack(pack), HEAD, out, Quiet())
     with row_bar("encoding its rows") as told:
         part.encode(told)
-    head, declared_task = part.heads[task], data.tasks[task]
+    head, known = part.heads[task], data.tasks[task]
     assert isinstance(head, PooledHead | TokenHead)
     had = torch.ones(len(head.bias), dtype=torch.bool)
     if isinstance(head, PooledHead):
-        had = torch.tensor([label in before.labels for label in declared_task.labels])
-    fit(head, had, read(part, declared_task, rated), read(part, declared_task, others), weight, near)
+        had = torch.tensor([label in before.labels for label in known.labels])
+    fit(head, had, read(part, known, rated), read(part, known, others), weight, near)
     found = part.answer({})
     scores = {name: value for name, value in found.entries[task].scores.items() if name != "together"}
     entry = found.entries[task].model_copy(update={"data": notes(spec, data, task), "scores": scores})

@@ -294,7 +294,7 @@ class Reader:
         if not isinstance(question, Choice) or KNOWN not in self.weights:
             return logits
         likeliest = int(np.mean([found[0] for found in logits], axis=0).argmax())
-        nearer = float(cosines[likeliest]) - float(cosines.mean())
+        nearer = float(cosines[likeliest]) - math.fsum(cosines.tolist()) / len(cosines)
         factor = np.float32(doubt(self._newness(question), nearer))
         return [tuple(each / factor for each in found) for found in logits]
 
