@@ -42,7 +42,7 @@ HERE = Path(__file__).parent
 FIGURES = HERE / "unseen.json"
 TRAINED = HERE.parent / "base" / "data"
 
-ROWS = 3000  # of a set: of fewer the calibration error is mostly chance
+ROWS = 3000  # of a set: of 400 half of the calibration error may be chance
 TEMPERATURE = 0.01  # of cosines in the training of the e5 family (Wang et al. 2024)
 BATCH = 16  # texts that become vectors at once
 STRETCH = 16  # letters; a text is known when half of its stretches stand in the train files
