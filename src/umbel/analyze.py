@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,27 +16,15 @@ from umbel.answers import json_line, plain_result
 from umbel.gather import as_they_come
 from umbel.messages import Messages
 from umbel.records import Result
+from umbel.rejected import Rejected
 from umbel.render import Cost, closing_line, result_table
-from umbel.tables import counted
-from umbel.terminal import RowBar, errors, visible
+from umbel.terminal import RowBar, errors
 
 if TYPE_CHECKING:
     from umbel.records import Refused
     from umbel.runtime import Model
 
 AHEAD = 256  # messages read, at most, before they are answered
-
-
-@dataclass
-class Rejected:
-    """Tells rows that cannot be answered, one line each, and counts them."""
-
-    count: int = field(default=0)
-
-    def __call__(self, line: int, reason: str) -> None:
-        """Tell one row."""
-        self.count += 1
-        errors().print(f"line {line}: {visible(reason)}", style="red", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -89,13 +77,5 @@ def _write(
 def _close(model: Model, messages: Messages, rejected: Rejected, console: Console) -> None:
     counters = model.counters
     cost = Cost(counters.encodings, counters.tasks, counters.seconds_encoding, counters.seconds_heads)
-    notes = errors()
-    if messages.blank:
-        notes.print(f"{counted(messages.blank, 'blank message')} skipped", style="dim")
-    if messages.mended:
-        notes.print(f"{counted(messages.mended, 'line')} not UTF-8: unreadable bytes became U+FFFD", style="yellow")
-    if not cost.encodings:
-        notes.print("no message to answer", style="yellow")
-    if rejected.count:
-        notes.print(f"{counted(rejected.count, 'row')} could not be answered", style="red")
+    rejected.close(messages, cost.encodings)
     console.print(closing_line(cost), soft_wrap=True)

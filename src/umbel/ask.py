@@ -6,20 +6,22 @@ Knows nothing of how questions are answered.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from umbel.answers import json_line
 from umbel.decide import Answer
-from umbel.errors import InputError, suggest
-from umbel.inquiries import plain, title
+from umbel.errors import InputError, UmbelError, suggest
+from umbel.gather import as_they_come
+from umbel.inquiries import Inquiry, Reply, plain, title
+from umbel.messages import Message, Messages
 from umbel.prose import Prose
 from umbel.questions import (
     Choice,
@@ -35,16 +37,18 @@ from umbel.questions import (
     all_checked,
 )
 from umbel.records import LabelPrediction, SpansPrediction
+from umbel.rejected import Rejected
 from umbel.render import CONTEXT, headline, marked
 from umbel.statements import is_question
 from umbel.tables import counted
-from umbel.terminal import count_bar, errors, output, visible
+from umbel.terminal import RowBar, count_bar, errors, output, visible
 
 if TYPE_CHECKING:
     from umbel.runtime import Model
 
 FORMS = {"--choice": 2, "--predicate": 1, "--score": 2, "--question": 1, "--types": 1}  # how many words follow
 LARGEST = 16 << 20  # bytes of a document
+TOGETHER = 16  # messages read together, at most: more are hardly faster, and what is kept of long ones is large
 
 
 def parsed(words: Sequence[str]) -> tuple[list[str], list[Question]]:
@@ -98,33 +102,86 @@ def options_of(listed: str) -> tuple[Option, ...]:
     return tuple(Option(name.strip(), description.strip()) for name, _, description in parts)
 
 
-def ask(model: Model, texts: Iterable[str], questions: Sequence[Question], as_json: bool, exact: bool) -> None:
-    """Answer the questions for every text and end with what it cost."""
+def ask_pack(
+    model: Model, messages: Messages, questions: Sequence[Question], as_json: bool, rejected: Rejected, exact: bool
+) -> None:
+    """Answer the questions for every message, a few messages read together, and end with what it cost.
+
+    Raises:
+        InputError: a question is too long for the pack.
+        PackError: it was not trained for questions.
+    """
+    model.reader.checked(questions)
     for question in questions:
         if isinstance(question, Predicate) and is_question(question.statement):
             errors().print(f'"{visible(question.statement)}" {_STATE}', soft_wrap=True)
-    for text in texts:
-        show(text, questions, model.ask(text, questions, exact), as_json)
-    _close(model, as_json)
+
+    def asked(texts: Sequence[str]) -> Iterator[Sequence[Answer] | UmbelError]:
+        for reply in model.inquire([Inquiry(text, (), questions, exact) for text in texts]):
+            yield reply.answers if isinstance(reply, Reply) else reply
+
+    console = _ask(asked, messages, questions, as_json, rejected)
+    console.print(_cost(model), soft_wrap=True)
 
 
 def ask_decoder(
-    backbone: str, texts: Iterable[str], questions: Sequence[Question], as_json: bool, threads: int = 0
+    backbone: str,
+    messages: Messages,
+    questions: Sequence[Question],
+    as_json: bool,
+    rejected: Rejected,
+    threads: int = 0,
 ) -> None:
-    """Answer the questions for every text with a decoder, and end with what it cost."""
+    """Answer the questions for every message with a decoder, one after the other, and end with what it cost.
+
+    Raises:
+        UmbelError: the decoder cannot be loaded, or asked at all.
+    """
     from umbel import load_decoder
     from umbel.loading import fetched
 
     fetched(backbone)
     decoder = load_decoder(backbone, threads=threads)
-    for text in texts:
-        show(text, questions, decoder.ask(text, questions), as_json)
+
+    def asked(texts: Sequence[str]) -> Iterator[Sequence[Answer] | UmbelError]:
+        for text in texts:
+            try:
+                yield decoder.ask(text, questions)
+            except InputError as error:
+                yield error
+
+    console = _ask(asked, messages, questions, as_json, rejected)
     cost = decoder.counters
     line = (
         f"{cost.prefixes} prefixes read, {cost.prefix_tokens + cost.branch_tokens} tokens; reading "
         f"{1000 * cost.seconds_prefix:,.1f} ms, all branches {1000 * cost.seconds_branches:,.1f} ms"
     )
-    (errors() if as_json else output()).print(line, soft_wrap=True)
+    console.print(line, soft_wrap=True)
+
+
+def _ask(
+    asked: Callable[[Sequence[str]], Iterable[Sequence[Answer] | UmbelError]],
+    messages: Messages,
+    questions: Sequence[Question],
+    as_json: bool,
+    rejected: Rejected,
+) -> Console:
+    """Write every message's answers in order; return where to tell what it cost."""
+    answered = 0
+    with RowBar(shown=messages.streamed and not messages.live) as bar:
+        for some in as_they_come(messages, TOGETHER):
+            for message, found in zip(some, asked([message.text for message in some]), strict=True):
+                if isinstance(found, InputError):
+                    rejected(message.line, found.message)
+                elif isinstance(found, UmbelError):
+                    raise found
+                else:
+                    console = None if as_json else bar.results
+                    _show(message, questions, found, console, messages.streamed)
+                    answered += 1
+                bar.advance(answered, messages.done, messages.size)
+    rejected.close(messages, answered)
+    return errors() if as_json else bar.results
 
 
 def answer(model: Model, document: str, questions: Sequence[Extract], as_json: bool) -> None:
@@ -132,10 +189,10 @@ def answer(model: Model, document: str, questions: Sequence[Extract], as_json: b
     with count_bar("reading", "windows") as progress:
         answers = model.ask(document, questions, progress=progress)
     if as_json:
-        show(document, questions, answers, True)
+        _write_json({"text": document}, questions, answers)
     else:
         output().print(_document_table(document, questions, answers))
-    _close(model, as_json)
+    (errors() if as_json else output()).print(_cost(model), soft_wrap=True)
 
 
 def read_document(path: Path) -> str:
@@ -159,20 +216,27 @@ def read_document(path: Path) -> str:
     return text
 
 
-def show(text: str, questions: Sequence[Question], answers: Sequence[Answer], as_json: bool) -> None:
-    """Write one text's answers."""
-    if as_json:
-        pairs = zip(questions, answers, strict=True)
-        sys.stdout.buffer.write(json_line({"text": text, "answers": [plain(*pair) for pair in pairs]}))
-        sys.stdout.buffer.flush()
+def _show(
+    message: Message, questions: Sequence[Question], answers: Sequence[Answer], console: Console | None, numbered: bool
+) -> None:
+    """Write one message's answers: a table, or without a console a line of JSON."""
+    if console is None:
+        _write_json({"line": message.line, "text": message.text}, questions, answers)
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, header_style="dim")
     table.add_column("question", style="cyan", overflow="fold", max_width=40)
     table.add_column("answer", overflow="fold", min_width=16)
     table.add_column("probability", justify="right", no_wrap=True, min_width=11)
     for question, found in zip(questions, answers, strict=True):
-        table.add_row(Prose(Text(visible(title(question)))), *_row(text, found))
-    output().print(Group(Prose(Text(headline(text), "bold")), table, Text("")))
+        table.add_row(Prose(Text(visible(title(question)))), *_row(message.text, found))
+    place = Text(f"line {message.line}  " if numbered else "", "dim")
+    console.print(Group(Prose(place + Text(headline(message.text), "bold")), table, Text("")))
+
+
+def _write_json(before: Mapping[str, Any], questions: Sequence[Question], answers: Sequence[Answer]) -> None:
+    pairs = zip(questions, answers, strict=True)
+    sys.stdout.buffer.write(json_line({**before, "answers": [plain(*pair) for pair in pairs]}))
+    sys.stdout.buffer.flush()
 
 
 def _row(text: str, found: Answer) -> tuple[Any, str]:
@@ -204,10 +268,9 @@ def _document_table(text: str, questions: Sequence[Question], answers: Sequence[
     return table
 
 
-def _close(model: Model, as_json: bool) -> None:
+def _cost(model: Model) -> str:
     counters = model.counters
-    line = (
+    return (
         f"{counted(counters.encodings, 'encoding')} run, {counted(counters.questions, 'question')} answered; encoding "
         f"{1000 * counters.seconds_encoding:,.1f} ms, all branches {1000 * counters.seconds_branches:,.1f} ms"
     )
-    (errors() if as_json else output()).print(line, soft_wrap=True)

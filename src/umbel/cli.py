@@ -164,10 +164,11 @@ def analyze(
     from umbel import analyze as analysis
     from umbel import messages
     from umbel.loading import ready_model
+    from umbel.rejected import Rejected
 
     if sum([bool(texts), file is not None, samples]) != 1:
         raise typer.BadParameter("give either messages, or - for standard input, or --file, or --samples")
-    rejected = analysis.Rejected()
+    rejected = Rejected()
     with messages.opened(texts or [], file, samples, rejected) as read:
         analysis.analyze(ready_model(pack), read, _names(tasks), analysis.View(as_json, top, every), rejected)
     if rejected.count:

@@ -24,6 +24,7 @@ def _examples(*lines: str) -> str:
         'umbel ask "I was charged twice!" --choice "Which team?" billing,technical --predicate "Someone is angry"',
         'umbel ask "房间很干净，就是有点吵。" --score "有多满意？" 不满意,一般,满意 --types 设施,服务',
         'umbel ask "Call Anna at noon" --question "When?" --types "person: a human being | time" --json',
+        'umbel ask --file messages.txt --predicate "The customer is angry" --json > answers.jsonl',
     ),
 )
 def ask(
@@ -31,12 +32,15 @@ def ask(
         list[str],
         typer.Argument(
             metavar="TEXT... QUESTION...",
-            help="Texts, and questions in any number and order: `--choice` Q A,B; `--predicate` STATEMENT; "
-            "`--score` Q LOW,MIDDLE,HIGH; `--question` Q; `--types` A,B. Options stand between commas, or between "
-            "bars; a description may follow a colon.",
+            help="Texts, or - to read them from standard input, one a line; and questions in any number and order: "
+            "`--choice` Q A,B; `--predicate` STATEMENT; `--score` Q LOW,MIDDLE,HIGH; `--question` Q; `--types` A,B. "
+            "Options stand between commas, or between bars; a description may follow a colon.",
             show_default=False,
         ),
     ],
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="F", help="Read texts from this file, one a line, in UTF-8.")
+    ] = None,
     pack: Annotated[str, PACK] = "base",
     backbone: Annotated[
         str | None,
@@ -54,18 +58,28 @@ def ask(
 
     A choice gives one of its options, a predicate yes or no, a score a place on a scale, a question words of the text
     or that it does not say, types the stretches of the text that are of them. Chinese and English, also mixed.
+
+    Blank lines are skipped and counted. A text that cannot be answered is told with its line on standard error and does
+    not stop the rest; the exit code is then 1.
     """
     from umbel import ask as asking
+    from umbel import messages
     from umbel.errors import InputError
     from umbel.loading import ready_model
+    from umbel.rejected import Rejected
 
     texts, questions = asking.parsed(words)
-    if not texts:
-        raise InputError("found no text to ask about", 'umbel ask "the text" --predicate "a statement"')
-    if backbone:
-        asking.ask_decoder(backbone, texts, questions, as_json, threads)
-    else:
-        asking.ask(ready_model(pack, threads), texts, questions, as_json, exact)
+    if bool(texts) == (file is not None):
+        found = "texts and --file" if texts else "no text to ask about"
+        raise InputError(f"found {found}, expected texts, or - for standard input, or --file", "umbel ask --help")
+    rejected = Rejected()
+    with messages.opened(texts, file, False, rejected) as read:
+        if backbone:
+            asking.ask_decoder(backbone, read, questions, as_json, rejected, threads)
+        else:
+            asking.ask_pack(ready_model(pack, threads), read, questions, as_json, rejected, exact)
+    if rejected.count:
+        raise typer.Exit(1)
 
 
 @questions_app.command(

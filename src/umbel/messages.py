@@ -79,8 +79,10 @@ def opened(texts: Sequence[str], file: Path | None, samples: bool, reject: Rejec
     'Good morning'
 
     Raises:
-        InputError: the file cannot be opened, or turns out not to be UTF-8 text.
+        InputError: the file cannot be opened, or turns out not to be UTF-8 text; or `-` stands beside texts.
     """
+    if "-" in texts and len(texts) > 1:
+        raise InputError("found - beside texts", "give either texts, or - alone to read them from standard input")
     if list(texts) == ["-"] or file == Path("-"):
         yield of_stream(_standard_input(), reject, "standard input")
     elif file is not None:

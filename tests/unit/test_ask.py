@@ -19,8 +19,9 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ask")
     pack = write_tiny_pack(folder / "tiny", write_tiny_backbone(folder / "backbone"), branches=True)
 
-    def call(*words):
-        return CliRunner().invoke(app, [*words, "--pack", str(pack.folder)], env={"UMBEL_CACHE": str(folder / "cache")})
+    def call(*words, **more):
+        env = {"UMBEL_CACHE": str(folder / "cache")}
+        return CliRunner().invoke(app, [*words, "--pack", str(pack.folder)], env=env, **more)
 
     return call
 
@@ -70,6 +71,7 @@ def test_json_has_every_answer(run):
     result = run("ask", TEXT, "good", *QUESTIONS, "--json")
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert (first["text"], second["text"]) == (TEXT, "good")
+    assert (first["line"], second["line"]) == (1, 2)
     kinds = [answer["kind"] for answer in first["answers"]]
     assert kinds == ["choice", "predicate", "score", "extract", "mentions"]
     choice, predicate, score, *_ = first["answers"]
@@ -77,6 +79,58 @@ def test_json_has_every_answer(run):
     assert sum(choice["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert isinstance(predicate["answer"], bool)
     assert 0 <= score["score"] <= 2
+
+
+def test_texts_are_read_from_a_file_or_standard_input(run, tmp_path):
+    file = tmp_path / "messages.txt"
+    file.write_text(f"{TEXT}\n\n" + "".join(f"good bad {n}\n" for n in range(40)) + "bad", encoding="utf-8")
+    by_file = run("ask", *QUESTIONS, "--json", "--file", str(file))
+    rows = [json.loads(line) for line in by_file.stdout.splitlines()]
+    assert [row["line"] for row in rows] == [1, *range(3, 44)]
+    assert (rows[0]["text"], rows[1]["text"], rows[-1]["text"]) == (TEXT, "good bad 0", "bad")
+    assert "1 blank message skipped" in by_file.stderr
+    assert "42 encodings run, 210 questions answered" in by_file.stderr
+    alone = json.loads(run("ask", TEXT, *QUESTIONS, "--json").stdout)
+    for one, other in zip(rows[0]["answers"], alone["answers"], strict=True):
+        assert {**one, "probabilities": 0, "probability": 0} == {**other, "probabilities": 0, "probability": 0}
+        assert one.get("probabilities", {}) == pytest.approx(other.get("probabilities", {}), abs=1e-4)
+
+    by_input = run("ask", "-", *QUESTIONS, "--json", input=file.read_text("utf-8"))
+    assert by_input.stdout == by_file.stdout
+    assert "line 3  good bad 0" in run("ask", "--file", str(file), *QUESTIONS).output
+
+
+def test_a_row_that_cannot_be_answered_is_told_and_the_rest_are_answered(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("umbel.messages.LONGEST", 40)
+    file = tmp_path / "messages.txt"
+    file.write_text("good\n" + "bad " * 20 + "\nbad\n", encoding="utf-8")
+    result = run("ask", "--file", str(file), "--predicate", "good", "--json")
+    assert [json.loads(line)["line"] for line in result.stdout.splitlines()] == [1, 3]
+    assert "line 2: longer than" in result.stderr
+    assert "1 row could not be answered" in result.stderr
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["--predicate", "good"], "found no text to ask about"),
+        ([TEXT, "--predicate", "good", "--file", "some.txt"], "found texts and --file"),
+        (["-", TEXT, "--predicate", "good"], "- beside texts"),
+        (["--predicate", "good", "--file", "none.txt"], "none.txt: cannot be read: No such file"),
+    ],
+)
+def test_one_source_of_texts_is_wanted(run, words, found):
+    result = run("ask", *words)
+    assert result.exit_code == 1
+    assert found in result.output
+
+
+def test_what_no_text_could_be_asked_is_told_once(run):
+    result = run("ask", TEXT, "good", "bad", "--predicate", "good " * 300)
+    assert result.exit_code == 1
+    assert result.output.count("questions[0].statement: ") == 1
+    assert "line 1" not in result.output
 
 
 def test_bad_questions_end_with_their_place(run):
