@@ -14,7 +14,6 @@ written only if none has moved. Calibration and scores are of the dev rows; the 
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -186,7 +185,7 @@ def taught(folder: Path, task: str, weight: float, near: float, out: Path, versi
     print(f"{task}: {entry.metric} {before.scores['score']:.2f}, now {scores['score']:.2f}")
     print(f"by language {before.scores['languages']}, now {scores['languages']}")
     print(f"compared, and the same: {same['files']} files and entries, {same['answers']} answers")
-    shutil.copytree(new.folder, folder, dirs_exist_ok=True)
+    write_tasks(read_pack(new.folder), folder, {}, {})  # all at once
 
 
 def main() -> None:
