@@ -188,16 +188,17 @@ def detach(
         typer.Option("--out", "-o", metavar="FOLDER", help="Where to write the pack.", show_default="in place"),
     ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Write it even where the task is no better.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved and start anew.")] = False,
 ) -> None:
     """Give a task upper layers of its own, trained on its rows alone, and prove that nothing else moved.
 
     The lower layers go on running once for all tasks, and their weights stay as they are. All other files and the other
-    tasks' answers are compared bit by bit. Goes on where it was stopped. Needs the extra `train`.
+    tasks' answers are compared bit by bit. Goes on where it was stopped, over the same pack. Needs the extra `train`.
     """
     from umbel import detachment
     from umbel.pack import read_pack
 
-    found = detachment.detach_pack(name, task, data, from_layer, epochs, out, anyway)
+    found = detachment.detach_pack(name, task, data, from_layer, epochs, out, anyway, restart)
     detachment.tell(task, read_pack(name).tasks[task].metric, found)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from umbel import load as load_model
-from umbel.cache import sole
+from umbel.cache import atomic_write, sole
 from umbel.console import training
 from umbel.data import load
 from umbel.errors import InputError, suggest
@@ -26,13 +26,14 @@ from umbel.scoring import runtime_predictor
 from umbel.spec import PackSpec, load_spec
 from umbel.teach import prove
 from umbel.terminal import file_size, output, row_bar, spinner
-from umbel.training import RUNS, need_torch
+from umbel.training import RUNS, forget, need_torch
 
 if TYPE_CHECKING:
     from umbel.data import Data
     from umbel.runtime import Model
 
 SHARED = 2 / 3  # of the layers, where nothing else is asked for
+BASIS = "basis"  # a file that names what the layers are trained over
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,18 @@ class Detachment:
 
 
 def detach_pack(
-    name: str, task: str, declaration: Path, first: int | None, epochs: float, out: Path | None, anyway: bool
+    name: str,
+    task: str,
+    declaration: Path,
+    first: int | None,
+    epochs: float,
+    out: Path | None,
+    anyway: bool,
+    restart: bool = False,
 ) -> Detachment:
     """Give a task of the pack called `name` its own layers from `first` on and write the pack to `out`, or in place.
+
+    It goes on from what an unfinished run saved of the same pack, unless `restart`.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -73,6 +83,7 @@ def detach_pack(
     first = round(SHARED * backbone.shape.layers) if first is None else first
     folder = RUNS / f"{pack.manifest.name}-detach" / f"{task}-{first}"
     with sole(folder), training(output()) as reporter:
+        _forget_others(folder, f"{model.forward.maker} {pack.manifest.tasks[task].head}", restart)
         part = OwnPart(pack, [task], spec, data, backbone, Way("fork", first), folder, reporter)
         with row_bar(f"encoding the rows up to layer {first}") as told:
             part.encode(told)
@@ -90,7 +101,20 @@ def detach_pack(
         written = moved(again.pack, target) if gains or anyway else None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    if written:
+        shutil.rmtree(folder, ignore_errors=True)
     return Detachment(written, before, after, size, unchanged)
+
+
+def _forget_others(folder: Path, basis: str, restart: bool) -> None:
+    """Forget what was saved in a folder over another encoder or head, or all of it where that is wanted."""
+    from umbel import checkpoint
+
+    note = folder / BASIS
+    if restart or not note.exists() or note.read_text(encoding="utf-8") != basis:
+        forget(folder / checkpoint.FILE)
+        with atomic_write(note) as draft:
+            draft.write_text(basis, encoding="utf-8")
 
 
 def _checked(pack: Pack, name: str, task: str, out: Path | None) -> None:

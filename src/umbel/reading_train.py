@@ -137,7 +137,8 @@ def _passage(model: Model, window: Window, asked: Sequence[tuple[Extract, tuple[
 class ReadingTrainer:
     """Trains a head on passages; goes on from the checkpoint in `folder`, to the same weights as an unbroken run.
 
-    It begins with the weights of another head (`weights_of`), if given: one of another shape is refused.
+    It begins with the weights of another head (`weights_of`), if given: one of another shape is refused. `basis` names
+    what the passages were encoded with.
     """
 
     def __init__(
@@ -146,13 +147,14 @@ class ReadingTrainer:
         settings: ReadingSettings,
         folder: Path,
         start: Mapping[str, NDArray[np.float32]] | None = None,
+        basis: str = "",
     ) -> None:
         if not passages:
             raise InputError(
                 "no row brings a question whose answer stands in its text",
                 "give a declaration with tasks of kind asked and cells like {question: ..., answers: [...]}",
             )
-        self.passages, self.settings, self.folder = passages, settings, folder
+        self.passages, self.settings, self.folder, self.basis = passages, settings, folder, basis
         first = passages[0].questions[0]
         torch.manual_seed(settings.seed)
         hidden, features = first.states.shape[1], first.features.shape[1]
@@ -245,7 +247,7 @@ class ReadingTrainer:
 
     def _declaration(self) -> str:
         counts = [(len(passage.covering), len(passage.questions)) for passage in self.passages]
-        named = (asdict(self.settings), counts, *([self.began] if self.began else []))
+        named = (asdict(self.settings), counts, *filter(None, (self.began, self.basis)))
         return hashlib.sha256(repr(named).encode()).hexdigest()
 
 

@@ -62,7 +62,8 @@ def teach_reading(
     with sole(folder), count_bar("learning to read", "steps") as advance:
         if restart:
             forget(folder / checkpoint.FILE)
-        trainer = ReadingTrainer(passages, settings, folder, began.reading() if began else None)
+        start_with = began.reading() if began else None
+        trainer = ReadingTrainer(passages, settings, folder, start_with, model.forward.maker)
 
         def report(progress: Progress, steps: int) -> None:
             advance(progress.step, steps)

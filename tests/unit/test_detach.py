@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import umbel
 from umbel.cli import app
+from umbel.errors import UmbelError
 from umbel.pack import read_pack
 
 DECLARATION = """
@@ -83,6 +84,33 @@ def test_a_fork_that_is_no_better_is_not_kept_unless_wanted(home):
         assert {path: path.read_bytes() for path in (home / "run/pack").rglob("*") if path.is_file()} == before
     assert invoke(*one, "--anyway", "--out", "kept").exit_code == 0
     assert read_pack("kept").forks.keys() == {"place"}
+
+
+def test_it_goes_on_over_the_same_pack_alone(home, monkeypatch):
+    def broken(*given):
+        raise UmbelError("broken off")
+
+    def broken_off(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr("umbel.detachment.prove", broken)
+            assert "broken off" in invoke(*given).output
+
+    one = ("detach", "run/pack", "place", "--from-layer", 1)
+    state = home / "runs/tiny-detach/place-1/checkpoint.safetensors"
+    broken_off(*one, "--epochs", 0.1)
+    assert state.exists()
+    other = invoke(*one, "--epochs", 2)
+    assert other.exit_code == 1
+    assert "start anew with --restart" in other.output
+    assert invoke(*one, "--epochs", 2, "--restart", "--anyway", "--out", "own").exit_code == 0
+    assert not state.exists()  # the pack is written
+
+    broken_off(*one, "--epochs", 0.1)
+    (home / "pack.yaml").write_text(DECLARATION.replace("epochs: 1,", "epochs: 1, seed: 7,"))
+    assert invoke("train", "pack.yaml", "--out", "run", "--restart").exit_code == 0
+    (home / "pack.yaml").write_text(DECLARATION)
+    done = invoke(*one, "--epochs", 2, "--anyway", "--out", "own")  # another pack of that name: nothing to go on from
+    assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize(
