@@ -1,4 +1,7 @@
-"""Lets a training begin with a pack's weights in place of the backbone's (`start:` of a declaration). Needs torch."""
+"""Lets a training begin with a pack's weights in place of the backbone's, and end half-way to one. Needs torch.
+
+`start:` and `average-with:` of a declaration.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,7 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
         InputError: the pack is of another backbone.
         PackError: a file of it is missing or damaged.
     """
-    if pack.manifest.backbone.sha256 != backbone.sha256:
-        found = pack.manifest.backbone.name
-        raise InputError(
-            f"{pack.folder}: begins from the backbone {found}, this training from {backbone.name}",
-            f"declare `backbone: {found}`, or leave out `start`",
-        )
+    _check(pack, backbone, "start")
     tensors = folded(pack, backbone, fold)
     _copy({name: value for name, value in model.encoder.named_parameters() if name in tensors}, tensors)
     known = pack.branches()
@@ -58,6 +56,31 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
         else:
             anew.append(name)
     return anew
+
+
+@torch.no_grad()
+def average_with(pack: Pack, model: MultiTaskModel, backbone: Backbone) -> list[str]:
+    """Take the mean of the trained weights and a pack's: encoder, readouts, and heads of tasks that are the same.
+
+    It is often better than either, where one was trained on from the other (Wortsman et al. 2022). Parts of tasks' own
+    are left out. Returns the names of tasks whose heads stay as trained: the pack has none over its shared encoder.
+
+    Raises:
+        InputError: the pack is of another backbone.
+        PackError: a file of it is missing or damaged.
+    """
+    _check(pack, backbone, "average-with")
+    tensors = folded(pack, backbone, 0.0)
+    _copy({name: value for name, value in model.encoder.named_parameters() if name in tensors}, tensors, 0.5)
+    known = pack.branches()
+    _copy({name: value for name, value in model.readouts.items() if name in known}, known, 0.5)
+    kept = []
+    for name, head in model.heads.items():
+        if name not in pack.forks and _same(model.tasks[name], pack.tasks.get(name)):
+            _copy(dict(head.named_parameters()), pack.head(name), 0.5)
+        else:
+            kept.append(name)
+    return kept
 
 
 def folded(pack: Pack, backbone: Backbone, fold: float) -> dict[str, NDArray[np.float32]]:
@@ -94,9 +117,20 @@ def _names(adapter: Mapping[str, NDArray[Any]]) -> set[str]:
     return {key.rpartition(".")[0] for key in adapter}
 
 
-def _copy(parameters: Mapping[str, nn.Parameter], values: Mapping[str, NDArray[Any]]) -> None:
+def _check(pack: Pack, backbone: Backbone, key: str) -> None:
+    if pack.manifest.backbone.sha256 != backbone.sha256:
+        found = pack.manifest.backbone.name
+        raise InputError(
+            f"{pack.folder}: begins from the backbone {found}, this training from {backbone.name}",
+            f"declare `backbone: {found}`, or leave out `{key}`",
+        )
+
+
+def _copy(parameters: Mapping[str, nn.Parameter], values: Mapping[str, NDArray[Any]], share: float = 1.0) -> None:
+    """Take the values, or go that share of the way to them."""
     for name, parameter in parameters.items():
-        parameter.copy_(torch.tensor(values[name]))
+        value = torch.tensor(values[name])
+        parameter.copy_(value if share == 1 else parameter.lerp(value, share))
 
 
 def _same(task: Task, before: Task | None) -> bool:

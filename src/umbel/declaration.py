@@ -75,6 +75,9 @@ def _start(train: object) -> Iterator[Fault]:
         return
     if train.get("start") and train.get("sharing", "full") != "full":
         yield ("train", "start"), f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
+    if train.get("average-with") and train.get("sharing", "full") != "full":
+        found = f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
+        yield ("train", "average-with"), found
     if "fold" in train and not train.get("start"):
         yield ("train", "fold"), "is a share of what a pack's tasks have of their own; name the pack with `start`"
 

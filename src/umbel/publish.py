@@ -250,8 +250,9 @@ def _note(trainer: Trainer, task: str, data: DataSpec) -> DataNote:
 def _training(trainer: Trainer) -> dict[str, Any]:
     progress = trainer.progress
     return {
-        "settings": trainer.settings.model_dump(mode="json", by_alias=True, exclude={"start"}),  # may be a path
+        "settings": trainer.settings.model_dump(mode="json", by_alias=True, exclude={"start", "average_with"}),  # paths
         **({"began": trainer.began} if trainer.began else {}),
+        **({"averaged": trainer.averaged} if trainer.averaged else {}),
         "rows": progress.rows,
         "steps": progress.step,
         "seconds": round(progress.seconds),

@@ -98,6 +98,7 @@ class TrainSpec(_Settings):
     sharing: Literal["full", "adapter", "heads"] = "full"
     start: str = ""  # pack whose weights the training begins with, in place of the backbone's
     fold: Annotated[float, Field(ge=0, le=1)] = 0.5  # of what that pack's tasks have of their own, into the encoder
+    average_with: str = ""  # pack whose weights the trained ones are averaged with at the end
     rank: Count = 32
     epochs: Positive = 3.0
     batch_tokens: Count = 2048

@@ -107,6 +107,7 @@ class Trainer:
         self.plan = self._plan()
         self.combiner = combiner_of(self.model, self.settings.combining, processes)
         self.began: dict[str, str] = {}  # the pack it began with, if any
+        self.averaged: dict[str, str] = {}  # the pack that its weights were averaged with at the end, if any
         self.progress = Progress("")
         self._saved = time.monotonic()
 
@@ -364,7 +365,7 @@ class Trainer:
         """Name what a checkpoint must agree with: the settings, the tasks and the amount of data."""
         usual = {"keep": "end", "start": "", "fold": 0.5}  # keys that older states do not know
         later = {key for key, value in usual.items() if getattr(self.settings, key) == value}
-        settings = self.settings.model_dump_json(exclude=later)
+        settings = self.settings.model_dump_json(exclude={*later, "average_with"})  # no step depends on that
         sizes = {source: len(items) for source, items in self.items.items()}
         tasks = [(task.name, task.kind, task.labels, self.weights[name]) for name, task in self.data.tasks.items()]
         return hashlib.sha256(repr((settings, sizes, tasks, self.backbone.sha256)).encode()).hexdigest()

@@ -111,6 +111,8 @@ def _train(
         trainer.run()
     if not processes.leads:
         return None
+    if spec.train.average_with:
+        _average(trainer)
     if teach:
         with spinner("answering the train rows"):
             trainer.teach(teach)
@@ -130,6 +132,17 @@ def _begin(trainer: Trainer) -> None:
     heads = f"; heads begin anew for {', '.join(anew)}" if anew else ""
     parts = f"; {fold:g} of the own parts of {', '.join(pack.forks)} folded into the encoder" if pack.forks else ""
     output().print(f"beginning with {pack.manifest.name} {pack.manifest.version}{heads}{parts}", soft_wrap=True)
+
+
+def _average(trainer: Trainer) -> None:
+    """Average the trained weights with those of the pack that the declaration names, and say so."""
+    from umbel.continuing import average_with, folder_of
+
+    pack = read_pack(folder_of(trainer.settings.average_with, trainer.spec.folder))
+    kept = average_with(pack, trainer.model, trainer.backbone)
+    trainer.averaged = {"pack": pack.manifest.name, "version": pack.manifest.version}
+    heads = f"; heads as they were trained for {', '.join(kept)}" if kept else ""
+    output().print(f"averaged with {pack.manifest.name} {pack.manifest.version}{heads}", soft_wrap=True)
 
 
 def _shown(name: str, writing: Writing) -> Progress:

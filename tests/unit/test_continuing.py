@@ -124,6 +124,32 @@ def test_layers_that_were_trained_anew_are_left_out_with_their_heads(home, count
     np.testing.assert_allclose(moved, 0 if anew else 0.5, atol=0.01)
 
 
+def test_at_the_end_weights_are_averaged_with_those_of_a_pack(home):
+    longer = second("run/pack").replace("1.0e-9", "5.0e-2").replace("epochs: 0.05", "epochs: 3")
+    (home / "second.yaml").write_text(longer)
+    assert invoke("train", "second.yaml", "--out", "on").exit_code == 0
+    (home / "second.yaml").write_text(longer.replace("start: run/pack", "start: run/pack, average-with: run/pack"))
+    for _ in range(2):  # the state is the end's: averaged once more it gives the same
+        done = invoke("train", "second.yaml", "--out", "on")
+        assert done.exit_code == 0, done.output
+        assert "averaged with tiny 0.1.0; heads as they were trained for size" in done.output
+        tensors = load_backbone("tiny").tensors
+        before, mean = (merge(tensors, read_pack(name).adapter()) for name in ("run/pack", "on/pack"))
+        ends = load_file(home / "on/checkpoint.safetensors")
+        trained = {name: ends[f"model/encoder.{name}"] for name in before if f"model/encoder.{name}" in ends}
+        for name, end in trained.items():
+            np.testing.assert_allclose(mean[name], (before[name] + end) / 2, atol=0.01, err_msg=name)
+        assert max(np.abs(end - before[name]).max() for name, end in trained.items()) > 0.05
+        weight = "model/heads.mood.weight"
+        half = (read_pack("run/pack").head("mood")["weight"] + ends[weight]) / 2
+        np.testing.assert_allclose(read_pack("on/pack").head("mood")["weight"], half, atol=1e-6)
+        np.testing.assert_array_equal(read_pack("on/pack").head("size")["weight"], ends["model/heads.size.weight"])
+        assert np.abs(half - ends[weight]).max() > 0.01
+    training = read_pack("on/pack").manifest.training
+    assert training["averaged"] == {"pack": "tiny", "version": "0.1.0"}
+    assert "run/pack" not in read_pack("on/pack").manifest.model_dump_json()
+
+
 def test_other_labels_begin_anew(home):
     backbone, pack = load_backbone("tiny"), read_pack("run/pack")
     task = pack.tasks["mood"]
@@ -152,6 +178,11 @@ def test_another_backbone_is_refused(home):
         (
             ("start: START", "fold: 0.3"),
             "train.fold: is a share of what a pack's tasks have of their own; name the pack",
+        ),
+        (("START", "run/pack, average-with: nowhere"), "'nowhere' is no shipped pack and no folder"),
+        (
+            ("start: START", "average-with: run/pack, sharing: heads"),
+            "train.average-with: goes with `sharing: full` alone, found 'heads'",
         ),
         (("START", "run/pack, sharing: adapter"), "train.start: goes with `sharing: full` alone, found 'adapter'"),
     ],

@@ -60,6 +60,7 @@ class TestSound:
             "sharing": "full",
             "start": "",
             "fold": 0.5,
+            "average_with": "",
             "rank": 32,
             "epochs": 3.0,
             "batch_tokens": 2048,
