@@ -44,7 +44,7 @@ def begin_with(pack: Pack, model: MultiTaskModel, backbone: Backbone, fold: floa
         InputError: the pack is of another backbone.
         PackError: a file of it is missing or damaged.
     """
-    _check(pack, backbone, "start")
+    check_backbone(pack, backbone, "start")
     tensors = folded(pack, backbone, fold)
     _copy({name: value for name, value in model.encoder.named_parameters() if name in tensors}, tensors)
     known = pack.branches()
@@ -69,7 +69,7 @@ def average_with(pack: Pack, model: MultiTaskModel, backbone: Backbone) -> list[
         InputError: the pack is of another backbone.
         PackError: a file of it is missing or damaged.
     """
-    _check(pack, backbone, "average-with")
+    check_backbone(pack, backbone, "average-with")
     tensors = folded(pack, backbone, 0.0)
     _copy({name: value for name, value in model.encoder.named_parameters() if name in tensors}, tensors, 0.5)
     known = pack.branches()
@@ -117,11 +117,16 @@ def _names(adapter: Mapping[str, NDArray[Any]]) -> set[str]:
     return {key.rpartition(".")[0] for key in adapter}
 
 
-def _check(pack: Pack, backbone: Backbone, key: str) -> None:
+def check_backbone(pack: Pack, backbone: Backbone, key: str) -> None:
+    """Refuse a pack of another backbone, which the declaration names under that key.
+
+    Raises:
+        InputError: it is.
+    """
     if pack.manifest.backbone.sha256 != backbone.sha256:
         found = pack.manifest.backbone.name
         raise InputError(
-            f"{pack.folder}: begins from the backbone {found}, this training from {backbone.name}",
+            f"{key}: {pack.folder} begins from the backbone {found}, this training from {backbone.name}",
             f"declare `backbone: {found}`, or leave out `{key}`",
         )
 

@@ -73,11 +73,10 @@ def _start(train: object) -> Iterator[Fault]:
     """Yield what keeps a training from beginning with a pack: of it, only all of the encoder can be stored again."""
     if not isinstance(train, dict):
         return
-    if train.get("start") and train.get("sharing", "full") != "full":
-        yield ("train", "start"), f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
-    if train.get("average-with") and train.get("sharing", "full") != "full":
-        found = f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
-        yield ("train", "average-with"), found
+    for key in ("start", "average-with"):
+        if train.get(key) and train.get("sharing", "full") != "full":
+            found = f"goes with `sharing: full` alone, found {train['sharing']!r}; leave one of them out"
+            yield ("train", key), found
     if "fold" in train and not train.get("start"):
         yield ("train", "fold"), "is a share of what a pack's tasks have of their own; name the pack with `start`"
 

@@ -20,7 +20,7 @@ from umbel.cuts import sentences
 from umbel.data import Data, load
 from umbel.errors import InputError, MissingExtraError
 from umbel.loading import backbone_of, fetched, ready_backbone
-from umbel.pack import read_pack
+from umbel.pack import Pack, read_pack
 from umbel.spec import load_spec
 from umbel.terminal import count_bar, errors, output, spinner
 
@@ -104,6 +104,7 @@ def _train(
             trainer = Trainer(spec, data, backbone, folder, reporter, processes, asker_of(spec, data))
         if spec.train.start:
             _begin(trainer)
+        other = _other(trainer) if spec.train.average_with else None
         for line in sentences(trainer.cuts, spec.train.max_tokens):
             console.print(line, style="yellow", soft_wrap=True)
         for line in untaught(spec):
@@ -111,8 +112,8 @@ def _train(
         trainer.run()
     if not processes.leads:
         return None
-    if spec.train.average_with:
-        _average(trainer)
+    if other:
+        _average(trainer, other)
     if teach:
         with spinner("answering the train rows"):
             trainer.teach(teach)
@@ -134,11 +135,19 @@ def _begin(trainer: Trainer) -> None:
     output().print(f"beginning with {pack.manifest.name} {pack.manifest.version}{heads}{parts}", soft_wrap=True)
 
 
-def _average(trainer: Trainer) -> None:
-    """Average the trained weights with those of the pack that the declaration names, and say so."""
-    from umbel.continuing import average_with, folder_of
+def _other(trainer: Trainer) -> Pack:
+    """Return the pack that the trained weights are to be averaged with: one that cannot be is told before the start."""
+    from umbel.continuing import check_backbone, folder_of
 
     pack = read_pack(folder_of(trainer.settings.average_with, trainer.spec.folder))
+    check_backbone(pack, trainer.backbone, "average-with")
+    return pack
+
+
+def _average(trainer: Trainer, pack: Pack) -> None:
+    """Average the trained weights with a pack's, and say so."""
+    from umbel.continuing import average_with
+
     kept = average_with(pack, trainer.model, trainer.backbone)
     trainer.averaged = {"pack": pack.manifest.name, "version": pack.manifest.version}
     heads = f"; heads as they were trained for {', '.join(kept)}" if kept else ""

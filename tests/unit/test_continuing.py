@@ -165,10 +165,13 @@ def test_another_backbone_is_refused(home):
     weights = next((home / "other").glob("*.safetensors"))
     tensors = load_file(weights)
     save_file({name: value * 2 for name, value in tensors.items()}, weights)
-    (home / "second.yaml").write_text(second("run/pack").replace("backbone: tiny", "backbone: other"))
-    done = invoke("train", "second.yaml", "--out", "on")
-    assert done.exit_code == 1
-    assert "begins from the backbone tiny, this training from other" in done.output
+    for key in ("start", "average-with"):
+        declared = second("run/pack").replace("backbone: tiny", "backbone: other").replace("start: run", f"{key}: run")
+        (home / "second.yaml").write_text(declared)
+        done = invoke("train", "second.yaml", "--out", "on")
+        assert done.exit_code == 1
+        assert f"{key}: run/pack begins from the backbone tiny, this training from other" in done.output
+        assert not (home / "on/checkpoint.safetensors").exists()  # told before the first step
 
 
 @pytest.mark.parametrize(
