@@ -63,7 +63,9 @@ def teach_reading(
         if restart:
             forget(folder / checkpoint.FILE)
         start_with = began.reading() if began else None
-        trainer = ReadingTrainer(passages, settings, folder, start_with, model.forward.maker)
+        branches = model.pack.manifest.branches
+        basis = f"{model.forward.maker} {branches.sha256 if branches else ''}"
+        trainer = ReadingTrainer(passages, settings, folder, start_with, basis)
 
         def report(progress: Progress, steps: int) -> None:
             advance(progress.step, steps)

@@ -187,6 +187,11 @@ def test_the_command_trains_goes_on_and_says_what_it_did(folder, monkeypatch):
     assert again.exit_code == 1
     assert "belongs to another declaration" in " ".join(again.output.split())
     assert CliRunner().invoke(app, [*words[:-1], "0.4", "--restart"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words[:-1], "0.4"]).exit_code == 0  # it goes on, and is at its end
+    write_tiny_pack(folder / "tiny", folder / "backbone", seed=2, branches=True)  # other readouts under that name
+    other = CliRunner().invoke(app, [*words[:-1], "0.4"])
+    assert other.exit_code == 1
+    assert "belongs to another declaration" in " ".join(other.output.split())
 
 
 def test_it_begins_with_the_head_of_another_pack(model, data, folder, monkeypatch):
