@@ -29,7 +29,7 @@ def _examples(*lines: str) -> str:
 )
 def ask(
     words: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="TEXT... QUESTION...",
             help="Texts, or - to read them from standard input, one a line; and questions in any number and order: "
@@ -37,7 +37,7 @@ def ask(
             "Options stand between commas, or between bars; a description may follow a colon.",
             show_default=False,
         ),
-    ],
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="F", help="Read texts from this file, one a line, in UTF-8.")
     ] = None,
@@ -68,7 +68,7 @@ def ask(
     from umbel.loading import ready_model
     from umbel.rejected import Rejected
 
-    texts, questions = asking.parsed(words)
+    texts, questions = asking.parsed(words or [])
     if bool(texts) == (file is not None):
         found = "texts and --file" if texts else "no text to ask about"
         raise InputError(f"found {found}, expected texts, or - for standard input, or --file", "umbel ask --help")

@@ -114,6 +114,7 @@ def test_a_row_that_cannot_be_answered_is_told_and_the_rest_are_answered(run, mo
 @pytest.mark.parametrize(
     ("words", "found"),
     [
+        (["--file", "some.txt"], "found no question"),
         (["--predicate", "good"], "found no text to ask about"),
         ([TEXT, "--predicate", "good", "--file", "some.txt"], "found texts and --file"),
         (["-", TEXT, "--predicate", "good"], "- beside texts"),
