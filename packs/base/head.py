@@ -1,14 +1,17 @@
 """Teaches one task's head of a pack rows that have their label by their kind, not by people; nothing else moves.
 
     python packs/base/head.py src/umbel/packs/base sentiment [--weight 0.05] [--near 0] [--out runs/head]
+    python packs/base/head.py src/umbel/packs/base command-slots --towards PACK
 
 Such are the rows that base.yaml declares for it without dev rows. Its linear map is fitted again, on the sealed
 encoder: of rated rows to what it said of them before and to their golds, half and half, so that it stays near (Li and
 Hoiem 2016); of the others to their labels, all of them together counting `--weight` times what the rated ones do. Of a
 task of spans each token is a row, and its tag the label; MOST of each kind are drawn. `--near` holds the map to what it
 was: it costs that much times the squared distance, so that what no row speaks of moves little. Labels that it has not
-had are added. All other files and the answers of all other tasks are compared, and the pack is
-written only if none has moved. Calibration and scores are of the dev rows; the scores alone stay.
+had are added. With `--towards` nothing is fitted: the map becomes the mean of itself and of that pack's.
+
+All other files and the answers of all other tasks are compared, and the pack is written only if none has moved.
+Calibration and scores are of the dev rows; the scores alone stay.
 """
 
 from __future__ import annotations
@@ -146,7 +149,22 @@ def fit(head: PooledHead | TokenHead, had: Tensor, rated: Rows, others: Rows, we
         head.bias.copy_(bias - head.weight @ mean)
 
 
-def taught(folder: Path, task: str, weight: float, near: float, out: Path, version: str) -> None:
+def halfway(head: PooledHead | TokenHead, task: Task, towards: Path) -> None:
+    """Make the head's linear map, in place, the mean of itself and of another pack's.
+
+    Raises:
+        InputError: the other pack has no such task, or other labels of it.
+    """
+    other = read_pack(towards)
+    if task.name not in other.tasks or other.tasks[task.name].labels != task.labels:
+        raise InputError(f"{towards}: has no task {task.name} with the same labels", "name a pack that has")
+    arrays = other.head(task.name)
+    with torch.no_grad():
+        head.weight.lerp_(torch.from_numpy(arrays["weight"]), 0.5)
+        head.bias.lerp_(torch.from_numpy(arrays["bias"]), 0.5)
+
+
+def taught(folder: Path, task: str, options: argparse.Namespace) -> None:
     """Fit the head, compare, and put the pack in the place of the old one.
 
     Raises:
@@ -162,9 +180,9 @@ def taught(folder: Path, task: str, weight: float, near: float, out: Path, versi
     rated, others = (
         [file for each in declared if bool(each.dev) == known for file in each.train] for known in (True, False)
     )
-    if not others:
+    if not others and not options.towards:
         raise InputError(f"{task}: base.yaml declares no rows of it without dev rows", "there is nothing to teach it")
-    data = load(spec)
+    data, out = load(spec), options.out / task
     labelled = as_declared(pack, data.tasks[task], out / "declared")
     settings = alone(spec, data, labelled, [task], 1.0)
     part = OwnPart(labelled, [task], *settings, backbone_of_pack(pack), HEAD, out, Quiet())
@@ -175,12 +193,15 @@ def taught(folder: Path, task: str, weight: float, near: float, out: Path, versi
     had = torch.ones(len(head.bias), dtype=torch.bool)
     if isinstance(head, PooledHead):
         had = torch.tensor([label in before.labels for label in known.labels])
-    fit(head, had, read(part, known, rated), read(part, known, others), weight, near)
+    if options.towards:
+        halfway(head, known, options.towards)
+    else:
+        fit(head, had, read(part, known, rated), read(part, known, others), options.weight, options.near)
     found = part.answer({})
     scores = {name: value for name, value in found.entries[task].scores.items() if name != "together"}
     entry = found.entries[task].model_copy(update={"data": notes(spec, data, task), "scores": scores})
     new = write_tasks(labelled, out / PACK, {task: entry}, {task: found.heads[task]})
-    write(new.folder, new.manifest.model_copy(update={"version": version or pack.manifest.version}))
+    write(new.folder, new.manifest.model_copy(update={"version": options.version or pack.manifest.version}))
     same = prove(umbel.load(folder), umbel.load(new.folder), task)
     print(f"{task}: {entry.metric} {before.scores['score']:.2f}, now {scores['score']:.2f}")
     print(f"by language {before.scores['languages']}, now {scores['languages']}")
@@ -195,10 +216,11 @@ def main() -> None:
     parser.add_argument("task")
     parser.add_argument("--weight", type=float, default=0.05, help="of the rows that nobody rated")
     parser.add_argument("--near", type=float, default=0.0, help="what it costs to move")
+    parser.add_argument("--towards", type=Path, help="a pack's folder")
     parser.add_argument("--version", default="", help="of the pack; as it was by default")
     parser.add_argument("--out", type=Path, default=Path("runs/head"), help="where encodings are kept")
     options = parser.parse_args()
-    taught(options.pack, options.task, options.weight, options.near, options.out / options.task, options.version)
+    taught(options.pack, options.task, options)
 
 
 if __name__ == "__main__":
