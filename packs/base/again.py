@@ -46,7 +46,7 @@ def place(pack: str) -> str:
     return json.dumps(str(folder.resolve()) if folder.is_dir() else pack)
 
 
-def again(declaration: str, pack: str, mean_with: str) -> str:
+def again(declaration: str, pack: str, mean_with: str = "") -> str:
     """Return the declaration's text with the weights and settings in it, beginning with a pack.
 
     Raises:

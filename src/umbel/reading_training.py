@@ -72,6 +72,7 @@ def teach_reading(
 
         weights = weights_of(trainer.run(report))
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
+    del trainer, passages  # gigabytes, and the dev questions take as many
     if began:
         training["began"] = {"pack": began.manifest.name, "version": began.manifest.version}
     heads = on_the_way(began.reading(), weights) if began else {"trained": weights}

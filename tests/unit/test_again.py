@@ -28,6 +28,14 @@ def test_it_differs_from_base_in_what_is_named():
     assert found == base
 
 
+def test_a_folder_is_named_in_full_and_the_mean_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = again.again((BASE / "base.yaml").read_text("utf-8"), "own", "base")
+    found = YAML(typ="safe").load(text)["train"]
+    assert (found["start"], found["average-with"]) == (str(tmp_path / "own"), "base")
+
+
 def test_a_declaration_that_lacks_something_is_refused():
     text = (BASE / "base.yaml").read_text("utf-8").replace("  news-topic:", "  news:")
     with pytest.raises(InputError, match=r"found 0 places like .*news-topic"):
