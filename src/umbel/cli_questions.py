@@ -191,6 +191,14 @@ def teach_reading(
             show_default=False,
         ),
     ] = None,
+    beside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACK",
+            help="Keep that pack's reading head beside the new one, and answer by the mean of both, where dev says so.",
+            show_default=False,
+        ),
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved there and start anew.")] = False,
 ) -> None:
     """Teach a pack to answer questions from passages in their own words.
@@ -201,7 +209,7 @@ def teach_reading(
     from umbel import reading_training
     from umbel.terminal import output
 
-    folder = reading_training.teach_reading(pack, declaration, out, epochs, restart, start)
+    folder = reading_training.teach_reading(pack, declaration, out, epochs, restart, start, beside)
     output().print(
         f'the pack is in {folder}; try it: umbel answer -d FILE "a question" --pack {folder}', soft_wrap=True
     )

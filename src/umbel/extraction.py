@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel.branch_graph import Kept
-from umbel.reading import Floats, ReadingHead
+from umbel.reading import Floats, ReadingHeads
 from umbel.records import Window
 
 MOST_QUESTIONS = 2000  # remembered; each takes some 40 kB
@@ -33,7 +33,7 @@ class Extraction:
     """Gives the logits of answers' beginnings and ends; `keep` encodes windows, `layers` are those values come from."""
 
     def __init__(
-        self, head: ReadingHead, layers: Sequence[int], keep: Callable[[Sequence[Window]], list[Kept]]
+        self, head: ReadingHeads, layers: Sequence[int], keep: Callable[[Sequence[Window]], list[Kept]]
     ) -> None:
         self.head, self.layers, self.keep = head, layers, keep
         self._known: dict[bytes, Floats] = {}

@@ -25,7 +25,7 @@ from umbel.extraction import Extraction, Sought
 from umbel.novelty import doubt
 from umbel.pack import Pack
 from umbel.questions import Choice, Extract, Question, all_checked
-from umbel.reading import ReadingHead, value_layers
+from umbel.reading import ReadingHeads, value_layers
 from umbel.readouts import KNOWN, USUAL_COSINE, logits_of, option_logits
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
@@ -91,7 +91,7 @@ class Reader:
         tokenizer: Tokenizer,
         encode: Callable[[Sequence[str]], list[Floats]],
         languages: Sequence[str] = (),
-        reading: ReadingHead | None = None,
+        reading: ReadingHeads | None = None,
     ) -> None:
         self.engine, self.weights, self.calibration = engine, weights, calibration
         self.embedding, self.tokenizer, self.encode = embedding, tokenizer, encode
@@ -122,7 +122,7 @@ class Reader:
             kept |= zip(places, self.keep([windows[place] for place in places], length), strict=True)
         return [kept[place] for place in range(len(windows))]
 
-    def with_head(self, reading: ReadingHead) -> Reader:
+    def with_head(self, reading: ReadingHeads) -> Reader:
         """Return a reader of the same pack that reads passages with another head."""
         other = copy(self)
         other.extraction = Extraction(reading, value_layers(self.engine.layers), self.keep_each)
@@ -375,6 +375,6 @@ def reader_of(
     manifest, head = pack.manifest, None
     calibration = manifest.branches.calibration if manifest.branches else UNCALIBRATED
     if manifest.reading:
-        calibration, head = manifest.reading.calibration(calibration), ReadingHead(pack.reading())
+        calibration, head = manifest.reading.calibration(calibration), ReadingHeads(pack.reading())
     languages = sorted({language for task in pack.tasks.values() for language in task.languages})
     return Reader(engine, pack.branches(), calibration, embedding, tokenizer, encode, languages, head)

@@ -11,7 +11,7 @@ for text and question; `states` are the question's as a branch, which has seen t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +56,50 @@ def shapes_of(hidden: int, features: int, width: int, blocks: int) -> dict[str, 
     return shapes
 
 
+def joined(*heads: Weights) -> dict[str, Floats]:
+    """Return the weights of several heads as those of one, which `ReadingHeads` takes apart."""
+    return {f"{place}/{name}": value for place, head in enumerate(heads) for name, value in head.items()}
+
+
+def apart(weights: Weights) -> list[Weights]:
+    """Return the weights of each head in what a pack keeps: those of one, or of several, as they were `joined`."""
+    heads: dict[str, dict[str, Floats]] = {}
+    for name, value in weights.items():
+        place, _, own = name.rpartition("/")
+        heads.setdefault(place, {})[own] = value
+    return [heads[place] for place in sorted(heads)]
+
+
 def is_head(weights: Weights) -> bool:
-    """Tell whether these are all the weights of a head, each in its shape."""
+    """Tell whether these are all the weights of a head, or of each of several, every one in its shape."""
+    return bool(weights) and all(_is_one(head) for head in apart(weights))
+
+
+def _is_one(weights: Weights) -> bool:
     if not {"text.weight", "branch.weight"} <= weights.keys():
         return False
     blocks = sum(name.endswith(".qkv.bias") for name in weights)
     (width, features), (_, hidden) = weights["text.weight"].shape, weights["branch.weight"].shape
     return {name: value.shape for name, value in weights.items()} == shapes_of(hidden, features, width, blocks)
+
+
+class ReadingHeads:
+    """One head, or several whose logits are averaged: they were trained apart, and err apart."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.heads = [ReadingHead(head) for head in apart(weights)]
+
+    def text(self, features: Floats) -> list[Floats]:
+        """Return what each head needs of a text `[tokens, width]`, whatever the question (`ReadingHead.text`)."""
+        return [head.text(features) for head in self.heads]
+
+    def logits(
+        self, texts: Sequence[Floats], shared: Floats, question: Floats, states: Floats
+    ) -> tuple[Floats, Floats]:
+        """Return the mean logits of beginning and end at each token `[tokens]` (`ReadingHead.logits`)."""
+        each = [head.logits(text, shared, question, states) for head, text in zip(self.heads, texts, strict=True)]
+        start, end = np.mean(each, axis=0)
+        return start, end
 
 
 class ReadingHead:

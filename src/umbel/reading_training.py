@@ -12,6 +12,7 @@ from umbel.data import load
 from umbel.errors import InputError
 from umbel.loading import ready_model
 from umbel.pack import Pack, read_pack
+from umbel.reading import apart, joined
 from umbel.spec import load_spec
 from umbel.tables import counted
 from umbel.terminal import count_bar, output, row_bar, spinner
@@ -21,20 +22,29 @@ START_SHARE = 0.5  # of the usual rate, for a head that has learnt already
 
 
 def teach_reading(
-    name: str, declaration: Path, folder: Path | None, epochs: float | None, restart: bool, start: str | None = None
+    name: str,
+    declaration: Path,
+    folder: Path | None,
+    epochs: float | None,
+    restart: bool,
+    start: str | None = None,
+    beside: str | None = None,
 ) -> Path:
     """Train the reading head of the pack called `name` on a declaration's questions; return the new pack's folder.
 
     It goes on from what is saved in `folder`, and begins with the head of the pack `start`, if given; then of the heads
-    between the two that is taken which answers dev questions best.
+    between the two that is taken which answers dev questions best. What the pack `beside` has, if given, stays beside
+    the new one where dev questions are answered better so: an answer is the mean of all.
 
     Raises:
         MissingExtraError: torch is not installed.
         SpecError, DataError: the declaration or its data has faults.
-        PackError: the pack was not trained for questions, or `start` is none.
-        InputError: no row brings a question to answer, `start` has no head or one of another shape, or `folder` holds
-            the state of another training.
+        PackError: the pack was not trained for questions, or `start` or `beside` is none.
+        InputError: no row brings a question to answer, `start` or `beside` has no head or one of another shape, both
+            are given, or `folder` holds the state of another training.
     """
+    if start and beside:
+        raise InputError("found both --start and --beside", "a head that begins with another one errs as that does")
     spec = load_spec(declaration)
     need_torch()
     from umbel import checkpoint
@@ -43,7 +53,9 @@ def teach_reading(
 
     model = ready_model(name)
     _ = model.reader  # a pack without branches is told at once
-    began = _start(start) if start else None
+    began, kept = (_with_head(each) if each else None for each in (start, beside))
+    if kept and kept.manifest.backbone.sha256 != model.pack.manifest.backbone.sha256:
+        raise InputError(f"{kept.folder}: its reading head is of another backbone", "name a pack over the same one")
     folder = folder or RUNS / f"{model.pack.manifest.name}-reading"
     rate = ReadingSettings.learning_rate * (START_SHARE if began else 1)
     settings = ReadingSettings(epochs=epochs or ReadingSettings.epochs, learning_rate=rate)
@@ -73,9 +85,12 @@ def teach_reading(
         weights = weights_of(trainer.run(report))
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
     del trainer, passages  # gigabytes, and the dev questions take as many
-    if began:
-        training["began"] = {"pack": began.manifest.name, "version": began.manifest.version}
+    for key, pack in (("began", began), ("beside", kept)):
+        if pack:
+            training[key] = {"pack": pack.manifest.name, "version": pack.manifest.version}
     heads = on_the_way(began.reading(), weights) if began else {"trained": weights}
+    if kept:
+        heads |= {"beside": joined(*apart(kept.reading()), weights)}
     with spinner("calibrating on dev and writing the pack"):
         version = spec.version if spec.name == model.pack.manifest.name else ""
         pack = add_reading(model, folder / PACK, heads, data, training, version)
@@ -85,7 +100,7 @@ def teach_reading(
     return pack.folder
 
 
-def _start(name: str) -> Pack:
+def _with_head(name: str) -> Pack:
     pack = read_pack(name)
     if not pack.manifest.reading:
         raise InputError(f"{pack.folder}: has no reading head", "name a pack that `umbel teach-reading` made")

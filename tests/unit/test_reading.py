@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from umbel.reading import ReadingHead, is_head, shapes_of, value_layers
+from umbel.reading import ReadingHead, ReadingHeads, apart, is_head, joined, shapes_of, value_layers
 from umbel.reading_model import ReadingModel
 
 HIDDEN, WIDTH = 24, 16
@@ -54,6 +54,31 @@ def test_weights_are_a_head_only_when_all_are_there_in_their_shapes(model):
     assert not is_head({name: value for name, value in weights.items() if name != "root.bias"})
     assert not is_head(weights | {"branch.weight": random(WIDTH, HIDDEN + 1)})
     assert not is_head({})
+
+
+def test_several_heads_answer_by_their_mean(model):
+    first = weights_of(model)
+    second = {name: value + random(*value.shape, seed=5) * np.float32(0.1) for name, value in first.items()}
+    third = {name: -value for name, value in first.items()}
+    text, shared, question, states = random(12, FEATURES), random(12), random(5, FEATURES), random(5, HIDDEN)
+
+    def said(weights):
+        heads = ReadingHeads(weights)
+        return np.stack(heads.logits(heads.text(text), shared, question, states))
+
+    def alone(weights):
+        head = ReadingHead(weights)
+        return np.stack(head.logits(head.text(text), shared, question, states))
+
+    assert np.array_equal(said(first), alone(first))
+    both, each = joined(first, second), [alone(weights) for weights in (first, second, third)]
+    assert is_head(both)
+    np.testing.assert_allclose(said(both), (each[0] + each[1]) / 2, atol=1e-5)
+    all_three = joined(*apart(both), third)
+    assert [list(head) for head in apart(all_three)] == [list(first)] * 3
+    np.testing.assert_allclose(said(all_three), np.mean(each, axis=0), atol=1e-5)
+    assert not is_head({name: value for name, value in both.items() if name != "1/root.bias"})
+    assert not is_head(both | {"1/branch.weight": random(WIDTH, HIDDEN + 1)})
 
 
 @pytest.mark.parametrize(("layers", "expected"), [(12, (3, 6, 9)), (4, (1, 2, 3)), (2, (0, 1)), (1, (0,))])

@@ -13,8 +13,9 @@ from umbel.cli import app
 from umbel.data import load
 from umbel.decide import LONGEST
 from umbel.errors import InputError, PackError
-from umbel.pack import READING, read_pack
+from umbel.pack import MANIFEST, READING, read_pack
 from umbel.questions import Extract, Predicate
+from umbel.reading import apart
 from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, on_the_way, passages_of, weights_of
 from umbel.spec import load_spec
 
@@ -217,6 +218,38 @@ def test_it_begins_with_the_head_of_another_pack(model, data, folder, monkeypatc
     training = read_pack("runs/on/pack").manifest.reading.training
     assert training["began"] == {"pack": "tiny", "version": read_pack("tiny").manifest.version}
     assert training["settings"]["learning_rate"] == ReadingSettings.learning_rate / 2
+
+
+def test_it_stays_beside_the_head_of_another_pack_where_dev_says_so(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = ["teach-reading", "tiny", "pack.yaml", "--epochs"]
+    assert CliRunner().invoke(app, [*words, "12"]).exit_code == 0
+    known = "runs/tiny-reading/pack"
+    found = CliRunner().invoke(app, [*words, "0.2", "--beside", known, "--out", "runs/both"])  # hardly trained itself
+    assert found.exit_code == 0, found.output
+    entry = read_pack("runs/both/pack").manifest.reading
+    assert entry.training["beside"] == {"pack": "tiny", "version": read_pack("tiny").manifest.version}
+    assert entry.training["heads"]["beside"] > entry.training["heads"]["trained"]
+    kept, both = read_pack(known).reading(), apart(read_pack("runs/both/pack").reading())
+    assert len(both) == 2
+    assert all(np.array_equal(both[0][name], value) for name, value in kept.items())
+    answer = umbel.load("runs/both/pack").ask("good to Paris bad", [Extract("Paris")])[0]
+    assert answer.span.text == "Paris"
+    three = CliRunner().invoke(app, [*words, "0.2", "--beside", "runs/both/pack", "--out", "runs/three"])
+    assert three.exit_code == 0, three.output
+    on = CliRunner().invoke(app, [*words, "0.2", "--start", "runs/both/pack", "--out", "runs/on"])
+    assert on.exit_code == 1
+    assert "has another shape" in " ".join(on.output.split())
+    twice = CliRunner().invoke(app, [*words, "0.2", "--start", known, "--beside", known])
+    assert twice.exit_code == 1
+    assert "found both --start and --beside" in " ".join(twice.output.split())
+    manifest = folder / known / MANIFEST
+    strange = json.loads(manifest.read_text())
+    strange["backbone"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(strange))
+    other = CliRunner().invoke(app, [*words, "0.2", "--beside", known])
+    assert other.exit_code == 1
+    assert "is of another backbone" in " ".join(other.output.split())
 
 
 def test_rows_without_questions_are_told(folder, monkeypatch):
