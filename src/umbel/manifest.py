@@ -12,9 +12,9 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
-FORMAT = 7  # the newest this Umbel reads; a pack is written as the oldest that holds it
+FORMAT = 8  # the newest this Umbel reads; a pack is written as the oldest that holds it
 WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
-WITH_BLANK, WITH_BREVITY, WITH_KNOWN = 5, 6, 7  # known: layers that were trained anew, too
+WITH_BLANK, WITH_BREVITY, WITH_KNOWN, WITH_HEADS = 5, 6, 7, 8  # known: layers that were trained anew, too
 
 
 class _Record(BaseModel):
@@ -66,13 +66,17 @@ class BranchesFile(File):
 
 
 class ReadingFile(File):
-    """The reading head, what its answers are calibrated by and its dev scores; what it was trained with."""
+    """The reading head, what its answers are calibrated by and its dev scores; what it was trained with.
 
-    newer = ("brevity", "trim_start", "trim_end")
+    `heads`: how many stand in the file, where it is more than one.
+    """
+
+    newer = ("brevity", "trim_start", "trim_end", "heads")
     temperature: float = 1.0
     brevity: float = 0.0
     trim_start: str = ""
     trim_end: str = ""
+    heads: int = 0
     scores: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
 
@@ -175,5 +179,6 @@ def format_of(manifest: Manifest) -> int:
         WITH_BREVITY: brevity,
         WITH_KNOWN: (manifest.branches and manifest.branches.known)
         or any(entry.fork and entry.fork.anew for entry in manifest.tasks.values()),
+        WITH_HEADS: manifest.reading and manifest.reading.heads,
     }
     return max((number for number, needed in needs.items() if needed), default=1)

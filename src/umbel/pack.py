@@ -39,7 +39,7 @@ from umbel.manifest import Manifest as Manifest
 from umbel.manifest import ReadingFile as ReadingFile
 from umbel.manifest import TaskEntry as TaskEntry
 from umbel.manifest import format_of as format_of
-from umbel.reading import is_head
+from umbel.reading import apart, is_head
 from umbel.readouts import KNOWN, shapes_of
 from umbel.records import Task
 
@@ -143,7 +143,7 @@ class Pack:
         if entry is None:
             return {}
         tensors = self._tensors(entry)
-        if not is_head(tensors):
+        if not is_head(tensors) or len(apart(tensors)) != (entry.heads or 1):
             raise PackError(f"{self.folder / entry.file}: not a reading head this Umbel knows", _REINSTALL)
         return tensors
 

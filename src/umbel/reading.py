@@ -3,7 +3,7 @@
 A pointer from a question's last state to the text's tokens cannot say much of a text that has never seen the question
 (docs/log.md). So each token of the text is compared with each token of the question, as in attention-flow readers (Seo
 et al. 2017; the layers follow QANet, Yu et al. 2018), in `width` numbers instead of the encoder's many: the encoding
-stays as it is, and a question costs a small part of reading the text. `reading_model` is the same in torch, to train.
+stays as it is, and a question costs about as much as reading a passage. `reading_model` is the same in torch, to train.
 
 `features` are a token's hidden state beside its values in a few layers of the encoder, `[tokens, features]`, the same
 for text and question; `states` are the question's as a branch, which has seen the text.

@@ -33,7 +33,7 @@ from umbel.overhangs import Sheds, learnt
 from umbel.pack import Pack
 from umbel.packing import write_reading
 from umbel.questions import Extract
-from umbel.reading import ReadingHeads, value_layers
+from umbel.reading import ReadingHeads, apart, value_layers
 from umbel.reading_model import ReadingModel
 from umbel.records import Example, Window
 from umbel.runtime import Model
@@ -322,7 +322,9 @@ def add_reading(
     if len(tried) > 1:
         training = training | {"heads": {name: _worth(each["scores"]) for name, each in tried.items()}}
     version = version or model.pack.manifest.version
-    return write_reading(model.pack, folder, heads[taken], tried[taken] | {"training": training}, version, card_of)
+    several = len(apart(heads[taken]))
+    known = tried[taken] | {"training": training, "heads": several if several > 1 else 0}
+    return write_reading(model.pack, folder, heads[taken], known, version, card_of)
 
 
 def _worth(scores: Mapping[str, float]) -> float:

@@ -116,14 +116,16 @@ def test_a_failed_write_leaves_the_old_pack(pack, monkeypatch):
     assert [path.name for path in pack.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize(("known", "number"), [({}, 3), ({"brevity": 0.5}, 6), ({"trim_end": "的"}, 6)])
+@pytest.mark.parametrize(
+    ("known", "number"), [({}, 3), ({"brevity": 0.5}, 6), ({"trim_end": "的"}, 6), ({"heads": 2}, 8)]
+)
 def test_a_reading_head_takes_the_oldest_format_that_holds_it(known, number):
     reading = ReadingFile(file="", sha256="", **known)
     backbone = BackboneName(name="tiny", sha256="")
     manifest = Manifest(name="one", version="1", backbone=backbone, tasks={}, reading=reading)
     assert format_of(manifest) == number
     kept = reading.model_dump()
-    assert kept.keys() & {"brevity", "trim_start", "trim_end"} == known.keys()
+    assert kept.keys() & {"brevity", "trim_start", "trim_end", "heads"} == known.keys()
     other = reading.calibration(Calibration({"choice": 2.0}, blank=0.3))
     assert other.temperatures == {"choice": 2.0, "extract": 1.0}
     assert (other.brevity, other.sheds.end) == (known.get("brevity", 0), known.get("trim_end", ""))

@@ -231,7 +231,7 @@ def test_it_stays_beside_the_head_of_another_pack_where_dev_says_so(folder, monk
     assert entry.training["beside"] == {"pack": "tiny", "version": read_pack("tiny").manifest.version}
     assert entry.training["heads"]["beside"] > entry.training["heads"]["trained"]
     kept, both = read_pack(known).reading(), apart(read_pack("runs/both/pack").reading())
-    assert len(both) == 2
+    assert (len(both), entry.heads, read_pack(known).manifest.reading.heads) == (2, 2, 0)
     assert all(np.array_equal(both[0][name], value) for name, value in kept.items())
     answer = umbel.load("runs/both/pack").ask("good to Paris bad", [Extract("Paris")])[0]
     assert answer.span.text == "Paris"
