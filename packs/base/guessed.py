@@ -91,10 +91,14 @@ def main() -> None:
     parser.add_argument("pack", help="which answers: a name or a folder")
     parser.add_argument("--out", type=Path, default=HERE / "more.yaml", help="beside base.yaml, for its data")
     options = parser.parse_args()
+    files = {file: HERE / "data" / f"{file}.train.jsonl.gz" for file in GUESSED}
+    for path in files.values():
+        if not path.is_file():
+            raise InputError(f"{path}: not found", "packs/base/prepare.py makes it")
     text = declared((HERE / "base.yaml").read_text("utf-8"))
     model = umbel.load(options.pack)
     for file, (task, most) in GUESSED.items():
-        named = with_guesses(model, HERE / "data" / f"{file}.train.jsonl.gz", task, most)
+        named = with_guesses(model, files[file], task, most)
         print(f"{file}: {named} rows in which {task} names something")
     with atomic_write(options.out) as draft:
         draft.write_text(text, encoding="utf-8")

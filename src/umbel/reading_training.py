@@ -54,8 +54,7 @@ def teach_reading(
     model = ready_model(name)
     _ = model.reader  # a pack without branches is told at once
     began, kept = (_with_head(each) if each else None for each in (start, beside))
-    if kept and kept.manifest.backbone.sha256 != model.pack.manifest.backbone.sha256:
-        raise InputError(f"{kept.folder}: its reading head is of another backbone", "name a pack over the same one")
+    _same_backbone(model.pack, kept)
     folder = folder or RUNS / f"{model.pack.manifest.name}-reading"
     rate = ReadingSettings.learning_rate * (START_SHARE if began else 1)
     settings = ReadingSettings(epochs=epochs or ReadingSettings.epochs, learning_rate=rate)
@@ -85,9 +84,7 @@ def teach_reading(
         weights = weights_of(trainer.run(report))
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
     del trainer, passages  # gigabytes, and the dev questions take as many
-    for key, pack in (("began", began), ("beside", kept)):
-        if pack:
-            training[key] = {"pack": pack.manifest.name, "version": pack.manifest.version}
+    training |= {key: _named(each) for key, each in (("began", began), ("beside", kept)) if each}
     heads = on_the_way(began.reading(), weights) if began else {"trained": weights}
     if kept:
         heads |= {"beside": joined(*apart(kept.reading()), weights)}
@@ -98,6 +95,15 @@ def teach_reading(
     if "score" in scores:
         output().print(f"dev: {scores['score']:.1f} % of {scores['asked']} questions exactly right", soft_wrap=True)
     return pack.folder
+
+
+def _same_backbone(pack: Pack, other: Pack | None) -> None:
+    if other and other.manifest.backbone.sha256 != pack.manifest.backbone.sha256:
+        raise InputError(f"{other.folder}: its reading head is of another backbone", "name a pack over the same one")
+
+
+def _named(pack: Pack) -> dict[str, str]:
+    return {"pack": pack.manifest.name, "version": pack.manifest.version}
 
 
 def _with_head(name: str) -> Pack:
