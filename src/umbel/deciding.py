@@ -1,8 +1,7 @@
 """Decides task by task how much it shares, from dev scores that were measured, within a budget; says why in sentences.
 
-A task leaves what all share only where its dev rows say so: where it scores below itself trained alone by more than
-noise, or than a point, and some way of its own surely scores better on the same rows. Knows nothing of trainings: it
-asks for them.
+A task leaves what all share only where its dev rows say so: where it scores more than a point below itself trained
+alone, and some way of its own surely scores better on the same rows. Knows nothing of trainings: it asks for them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from umbel.ways import ALL, GROUPS, Cost, Way
 
 Sentence = dict[str, str]  # by language: en, zh
 
-LOSS = 1.0  # points that a task may lose at most, where less than that is told from noise
+LOSS = 1.0  # points that a task may lose without anything being done: less is not worth a second encoding
 TOGETHER = 3  # tasks that lose, from which on one part for all of them costs less than one for each
 
 
@@ -45,11 +44,6 @@ class Standing:
     def noise(self) -> float:
         """Half the interval of its dev score."""
         return (self.joint.high - self.joint.low) / 2
-
-    @property
-    def margin(self) -> float:
-        """What it may lose without anything being done: its noise, and never more than `LOSS`."""
-        return min(self.noise, LOSS)
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,8 @@ def decide(
 
     Where several lose, one part is tried for them `together` first: an adapter, and where some still lose with it all
     layers anew, which are taken where they lose less with them by more than `LOSS` in all. `ways` come in the order
-    of their cost. Of a task they are tried until one comes near the score alone, within noise and `LOSS`; where none
-    does, the cheapest is taken that is as good as the best of them, within noise.
+    of their cost. Of a task they are tried until one comes near the score alone, within `LOSS`; where none does, the
+    cheapest is taken that is as good as the best of them, within noise.
     """
     ordered = sorted(standings, key=lambda each: -each.loss)
     groups = _grouped(ordered, costs, budget, together)
@@ -142,7 +136,7 @@ def _grouped(
 
     Ways are tried in the order of their cost, as far as the budget holds them, until no task loses.
     """
-    losing = [standing.task for standing in standings if standing.loss > standing.margin]
+    losing = [standing.task for standing in standings if standing.loss > LOSS]
     found: dict[Way, Mapping[str, Trial]] = {}
     for way in GROUPS if len(losing) >= TOGETHER else ():
         if way in costs and costs[way].within(budget):
@@ -166,7 +160,7 @@ def _there(standings: Sequence[Standing], groups: Mapping[Way, Mapping[str, Tria
 def _still_lost(standings: Sequence[Standing], trials: Mapping[str, Trial]) -> float:
     """Return how many points the tasks of some trials still lose in all beyond what each may lose."""
     tried = [(each, trials[each.task]) for each in standings if each.task in trials]
-    return sum(max(each.loss - max(trial.gain.value, 0.0) - each.margin, 0.0) for each, trial in tried)
+    return sum(max(each.loss - max(trial.gain.value, 0.0) - LOSS, 0.0) for each, trial in tried)
 
 
 def _less(budget: Cost, cost: Cost) -> Cost:
@@ -185,12 +179,12 @@ def _paying(choice: Choice, takers: int) -> Choice:
 def _choose(
     standing: Standing, ways: Sequence[Way], short: bool, trying: Trying, first: Sequence[Trial], there: Way | None
 ) -> Choice:
-    if standing.loss <= standing.margin:
+    if standing.loss <= LOSS:
         return Choice(standing)
     trials: list[Trial] = []
     for trial in itertools.chain(first, (trying(standing.task, way) for way in ways)):
         trials.append(trial)
-        if trial.worth(there) and trial.gain.value >= standing.loss - standing.margin:
+        if trial.worth(there) and trial.gain.value >= standing.loss - LOSS:
             return Choice(standing, trial.way, tuple(trials))
     worth = [trial for trial in trials if trial.worth(there)]
     if not worth:
@@ -250,11 +244,10 @@ def explain(choice: Choice) -> Sentence:
             f"{standing.task} shares all: {joint:.2f} together, {standing.alone:.2f} alone.",
             f"{standing.task} 共享全部：联合 {joint:.2f}，单独 {standing.alone:.2f}。",
         )
-    if standing.loss <= standing.margin:
+    if standing.loss <= LOSS:
         return _said(
-            f"{standing.task} shares all: it loses {standing.loss:.2f} against alone, no more than the noise of its "
-            f"dev rows ({standing.noise:.2f}).",
-            f"{standing.task} 共享全部：比单独低 {standing.loss:.2f}，未超过其开发数据的噪声（{standing.noise:.2f}）。",
+            f"{standing.task} shares all: it loses {standing.loss:.2f} against alone, no more than a point.",
+            f"{standing.task} 共享全部：比单独低 {standing.loss:.2f}，未超过一个百分点。",
         )
     return _unmoved(choice)
 

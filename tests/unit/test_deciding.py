@@ -62,6 +62,12 @@ def test_much_noise_does_not_excuse_more_than_a_point():
     assert decide([standing(70.9, noise=3.0)], WAYS, COSTS, PLENTY, trying({}))["mood"].trials == ()
 
 
+def test_less_than_a_point_is_left_however_sure_the_loss_is():
+    choice = decide([standing(70.9, noise=0.1)], WAYS, COSTS, PLENTY, trying({"head": 0.9}))["mood"]
+    assert (choice.way, choice.trials) == (ALL, ())
+    assert "no more than a point" in explain(choice)["en"]
+
+
 def test_errors_are_better_low():
     less = decide([standing(60.0, metric="mean-absolute-error")], WAYS, COSTS, PLENTY, trying({"head": 10}))
     assert less["mood"].way == HEAD
