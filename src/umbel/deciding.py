@@ -108,14 +108,13 @@ def decide(
 ) -> dict[str, Choice]:
     """Return every task's choice, those that lose most by sharing first, as long as the budget lasts.
 
-    Where several lose, one part is tried for them `together` first: an adapter, and where some still lose with it all
-    layers anew, which are taken where they lose less with them by more than `LOSS` in all. `ways` come in the order
-    of their cost. Of a task they are tried until one comes near the score alone, within `LOSS`; where none does, the
-    cheapest is taken that is as good as the best of them, within noise.
+    Where several lose, one part is tried for them `together` first: all layers anew where the budget holds them, else,
+    or where that surely helps none of them, an adapter. `ways` come in the order of their cost. Of a task they are
+    tried until one comes near the score alone, within `LOSS`; where none does, the cheapest is taken that is as good as
+    the best of them, within noise.
     """
     ordered = sorted(standings, key=lambda each: -each.loss)
-    groups = _grouped(ordered, costs, budget, together)
-    there = _there(ordered, groups)
+    groups, there = _grouped(ordered, costs, budget, together)
     left = _less(budget, costs[there]) if there else budget
     found: dict[str, Choice] = {}
     for standing in ordered:
@@ -131,36 +130,19 @@ def decide(
 
 def _grouped(
     standings: Sequence[Standing], costs: Mapping[Way, Cost], budget: Cost, together: TryingTogether
-) -> Mapping[Way, Mapping[str, Trial]]:
-    """Return the trials of parts for all tasks that lose, by way and task; none where they are few.
+) -> tuple[Mapping[Way, Mapping[str, Trial]], Way | None]:
+    """Return the trials of parts for all tasks that lose, by way and task, and the way in which they have one, if any.
 
-    Ways are tried in the order of their cost, as far as the budget holds them, until no task loses.
+    An adapter takes as long to train as all layers, and gives less (docs/log.md): it is for budgets that hold no more.
     """
     losing = [standing.task for standing in standings if standing.loss > LOSS]
     found: dict[Way, Mapping[str, Trial]] = {}
-    for way in GROUPS if len(losing) >= TOGETHER else ():
+    for way in reversed(GROUPS) if len(losing) >= TOGETHER else ():
         if way in costs and costs[way].within(budget):
             found[way] = together(losing, way)
-            if _still_lost(standings, found[way]) == 0:
-                break
-    return found
-
-
-def _there(standings: Sequence[Standing], groups: Mapping[Way, Mapping[str, Trial]]) -> Way | None:
-    """Return the way in which tasks have a part together, if any is surely better with one."""
-    lost = {
-        way: _still_lost(standings, trials)
-        for way, trials in groups.items()
-        if any(trial.sure for trial in trials.values())
-    }
-    enough = min(lost.values(), default=0.0) + LOSS
-    return next((way for way in lost if lost[way] <= enough), None)
-
-
-def _still_lost(standings: Sequence[Standing], trials: Mapping[str, Trial]) -> float:
-    """Return how many points the tasks of some trials still lose in all beyond what each may lose."""
-    tried = [(each, trials[each.task]) for each in standings if each.task in trials]
-    return sum(max(each.loss - max(trial.gain.value, 0.0) - LOSS, 0.0) for each, trial in tried)
+            if any(trial.sure for trial in found[way].values()):
+                return found, way
+    return found, None
 
 
 def _less(budget: Cost, cost: Cost) -> Cost:

@@ -152,28 +152,30 @@ def test_a_part_that_others_pay_for_is_taken_where_it_is_better_at_all():
     assert "Not surely" not in explain(found["slots"])["en"]
 
 
-def test_all_layers_are_trained_anew_for_several_where_they_lose_less_with_them():
-    some, more = {"names": 1, "slots": 5.5, "terms": 4}, {"names": 9.5, "slots": 5.8, "terms": 3.5}
-    budget, asked = Cost(10**8, 1.0), []
-    found = decide(LOSING, WAYS, COSTS_COPIED, budget, trying({"head": 0}), grouping(some, asked, copied=more))
-    assert len(asked) == 2
+def test_all_layers_are_trained_anew_for_several_where_the_budget_holds_them():
+    some, more = {"names": 9.4, "slots": 5.5, "terms": 4}, {"names": 9.5, "slots": 5.8, "terms": 3.5}
+    asked = []
+    together = grouping(some, asked, copied=more)
+    found = decide(LOSING, WAYS, COSTS_COPIED, Cost(10**8, 1.0), trying({"head": 0}), together)
+    assert len(asked) == 1
     assert {choice.way for choice in found.values()} == {GROUP_FORK}
-    assert [trial.way for trial in found["names"].trials] == [GROUP, GROUP_FORK]
     assert sum((choice.cost for choice in found.values()), Cost()).within(Cost(20_000_000, 1.0))
     assert "names has all layers trained anew together with slots, terms" in explain(found["names"])["en"]
     assert "重新训练的全部层" in explain(found["names"])["zh"]
-    alike = grouping(some, copied=some | {"names": 1.9})
-    kept = decide(LOSING, WAYS, COSTS_COPIED, budget, trying({"head": 0}), alike)
-    assert {choice.way for choice in kept.values()} == {GROUP}  # by less than a point: the smaller one is enough
+    less = decide(LOSING, WAYS, COSTS_COPIED, Cost(10**7, 1.0), trying({"head": 0}), together)
+    assert len(asked) == 2
+    assert {choice.way for choice in less.values()} == {GROUP}
 
 
-@pytest.mark.parametrize(("gain", "budget"), [(9.5, 10**8), (1.0, 10**7)])
-def test_no_layers_are_copied_where_nothing_loses_any_more_or_over_the_budget(gain, budget):
+def test_an_adapter_is_tried_for_several_where_layers_trained_anew_surely_help_none():
     asked = []
-    gains = grouping({"names": gain, "slots": 5.5, "terms": 4}, asked)
-    found = decide(LOSING, WAYS, COSTS_COPIED, Cost(budget, 1.0), trying({"head": 0}), gains)
-    assert len(asked) == 1
+    together = grouping(
+        {"names": 5, "slots": 5.5, "terms": 4}, asked, copied=dict.fromkeys(("names", "slots", "terms"), 0.4)
+    )
+    found = decide(LOSING, WAYS, COSTS_COPIED, Cost(10**8, 1.0), trying({"head": 0}), together)
+    assert len(asked) == 2
     assert {choice.way for choice in found.values()} == {GROUP}
+    assert [trial.way for trial in found["names"].trials][:2] == [GROUP_FORK, GROUP]
 
 
 @pytest.mark.parametrize(("losing", "encodings"), [(LOSING[:2], 1.0), (LOSING, 0.9)])
