@@ -61,7 +61,8 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
 
     An operation is what is done, the text's tokens, and how many are asked: `encode 128`, `fresh 128 10`,
     `kept 128 10`, `unseen 128 10` with new options each time, `options 128 255` on a kept text,
-    `unseen_options 128 255` with new ones each time, or `permuted 1000`.
+    `unseen_options 128 255` with new ones each time, `extract 128 10`, questions whose answers stand in a kept text, or
+    `permuted 1000`.
     """
     import umbel
     from umbel.encodings import EncodingCache
@@ -88,6 +89,9 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
         if what == "unseen":
             numbers = itertools.count()
             return [lambda: model.ask(kept, _unseen(count, next(numbers)))]
+        if what == "extract":
+            sought: list[Question] = [Extract(words) for words, *_ in TEN[:count]]
+            return [lambda: model.ask(kept, sought)]
         questions = ten(count)
         return [lambda: model.ask(kept if what == "kept" else text, questions)]
 

@@ -221,6 +221,10 @@ class BranchEngine:
                 self._engines[name] = OpenVinoEngine(model, self._precision, self._threads, callers=callers)
             return self._engines[name]
 
+    def beside(self, model: ov.Model) -> OpenVinoEngine:
+        """Return an engine for another graph, of the same precision and threads."""
+        return OpenVinoEngine(model, self._precision, self._threads)
+
     def prepare(self) -> None:
         """Compile the encoder now, so that the time of the first answer does not hold it."""
         _ = self._keeping

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,6 +51,8 @@ class Progress:
 def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write the state of model, optimizer and progress to `folder`, replacing the one before at once.
 
+    It is the place, too, where memory that steps have freed is given back to the system.
+
     Raises:
         InputError: it cannot be written; the state before is kept.
     """
@@ -60,6 +64,14 @@ def save(folder: Path, progress: Progress, model: nn.Module, optimizer: torch.op
         for key in _STATE if parameter in optimizer.state else ():
             tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
     _write(folder, FILE, tensors, {"progress": json.dumps(asdict(progress))})
+    _give_back()
+
+
+def _give_back() -> None:
+    """Give freed memory back: of tensors of many sizes glibc keeps gigabytes (docs/log.md, "Memory that was freed")."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
 
 
 def save_best(folder: Path, model: nn.Module) -> None:

@@ -160,13 +160,52 @@ def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Seque
     return GraphBuilder(shape, tensors, lower).build()
 
 
-class GraphBuilder:
+class GraphParts:
+    """Builds what graphs are made of from tensors under their names."""
+
+    def __init__(self, tensors: Mapping[str, Floats], epsilon: float) -> None:
+        self.tensors, self.epsilon = tensors, epsilon
+        self._constants: dict[str, ov.Node] = {}
+
+    def tensor(self, name: str) -> Floats:
+        """Return a tensor by its name."""
+        return self.tensors[name]
+
+    def dense(self, name: str, inputs: ov.Node) -> ov.Node:
+        """Apply a linear map."""
+        weight, bias = self._constant(f"{name}.weight"), self._constant(f"{name}.bias")
+        outputs, width = weight.shape
+        if max(outputs, width) > NARROW:
+            return ops.add(ops.matmul(inputs, weight, False, True), bias)
+        more = NARROW + 1 - outputs
+        weight = ops.concat([weight, ops.constant(np.zeros((more, width), np.float32))], 0)
+        bias = ops.concat([bias, ops.constant(np.zeros(more, np.float32))], 0)
+        product = ops.add(ops.matmul(inputs, weight, False, True), bias)
+        return ops.slice(product, numbers(0), numbers(outputs), numbers(1), numbers(-1))
+
+    def norm(self, name: str, inputs: ov.Node) -> ov.Node:
+        """Apply a layer normalisation."""
+        scaled = ops.multiply(self.normed(inputs), self._constant(f"{name}.weight"))
+        return ops.add(scaled, self._constant(f"{name}.bias"))
+
+    def normed(self, inputs: ov.Node) -> ov.Node:
+        """Bring the last axis to mean 0 and variance 1."""
+        return ops.mvn(inputs, numbers(-1), True, self.epsilon, "INSIDE_SQRT")
+
+    def _constant(self, name: str) -> ov.Node:
+        """Return a tensor's node; readers of the same weights share it."""
+        if name not in self._constants:
+            self._constants[name] = ops.constant(self.tensor(name))
+        return self._constants[name]
+
+
+class GraphBuilder(GraphParts):
     """Builds the encoder node by node; `kept` are its layers' keys and values by head, once built."""
 
     def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> None:
-        self.shape, self.tensors, self.lower = shape, tensors, lower
+        super().__init__(tensors, shape.epsilon)
+        self.shape, self.lower = shape, lower
         self.kept: list[ov.Output] = []  # [batch, 2 * heads, tokens, hidden/heads]
-        self._constants: dict[str, ov.Node] = {}
 
     def build(self) -> ov.Model:
         """Return the encoder's graph."""
@@ -248,30 +287,6 @@ class GraphBuilder:
         layer = owner.removesuffix(MAPPED)
         query, key, value = (self.tensors[f"{layer}{part}.{what}"] for part in ("query", "key", "value"))
         return np.concatenate([query * np.float32((self.shape.hidden // self.shape.heads) ** -0.5), key, value])
-
-    def dense(self, name: str, inputs: ov.Node) -> ov.Node:
-        """Apply a linear map."""
-        weight, bias = self._constant(f"{name}.weight"), self._constant(f"{name}.bias")
-        outputs, width = weight.shape
-        if max(outputs, width) > NARROW:
-            return ops.add(ops.matmul(inputs, weight, False, True), bias)
-        more = NARROW + 1 - outputs
-        weight = ops.concat([weight, ops.constant(np.zeros((more, width), np.float32))], 0)
-        bias = ops.concat([bias, ops.constant(np.zeros(more, np.float32))], 0)
-        product = ops.add(ops.matmul(inputs, weight, False, True), bias)
-        return ops.slice(product, numbers(0), numbers(outputs), numbers(1), numbers(-1))
-
-    def norm(self, name: str, inputs: ov.Node) -> ov.Node:
-        """Apply a layer normalisation."""
-        scaled = ops.mvn(inputs, numbers(-1), True, self.shape.epsilon, "INSIDE_SQRT")
-        scaled = ops.multiply(scaled, self._constant(f"{name}.weight"))
-        return ops.add(scaled, self._constant(f"{name}.bias"))
-
-    def _constant(self, name: str) -> ov.Node:
-        """Return a tensor's node; readers of the same weights share it."""
-        if name not in self._constants:
-            self._constants[name] = ops.constant(self.tensor(name))
-        return self._constants[name]
 
 
 def _places(states: ov.Node) -> ov.Node:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel.branch_graph import Kept
-from umbel.reading import Floats, ReadingHeads
+from umbel.reading import Floats
+from umbel.reading_graph import ReadingHeads
 from umbel.records import Window
 
 MOST_QUESTIONS = 2000  # remembered; each takes some 40 kB

@@ -25,7 +25,8 @@ from umbel.extraction import Extraction, Sought
 from umbel.novelty import doubt
 from umbel.pack import Pack
 from umbel.questions import Choice, Extract, Question, all_checked
-from umbel.reading import ReadingHeads, value_layers
+from umbel.reading import value_layers
+from umbel.reading_graph import ReadingHeads
 from umbel.readouts import KNOWN, USUAL_COSINE, logits_of, option_logits
 from umbel.records import Window
 from umbel.tokenize import Tokenizer
@@ -122,9 +123,9 @@ class Reader:
             kept |= zip(places, self.keep([windows[place] for place in places], length), strict=True)
         return [kept[place] for place in range(len(windows))]
 
-    def with_head(self, reading: ReadingHeads) -> Reader:
-        """Return a reader of the same pack that reads passages with another head."""
-        other = copy(self)
+    def with_head(self, weights: Mapping[str, Floats]) -> Reader:
+        """Return a reader of the same pack that reads passages with another head, or several (`reading.joined`)."""
+        other, reading = copy(self), ReadingHeads(weights, self.engine.beside)
         other.extraction = Extraction(reading, value_layers(self.engine.layers), self.keep_each)
         return other
 
@@ -375,6 +376,6 @@ def reader_of(
     manifest, head = pack.manifest, None
     calibration = manifest.branches.calibration if manifest.branches else UNCALIBRATED
     if manifest.reading:
-        calibration, head = manifest.reading.calibration(calibration), ReadingHeads(pack.reading())
+        calibration, head = manifest.reading.calibration(calibration), ReadingHeads(pack.reading(), engine.beside)
     languages = sorted({language for task in pack.tasks.values() for language in task.languages})
     return Reader(engine, pack.branches(), calibration, embedding, tokenizer, encode, languages, head)

@@ -33,7 +33,7 @@ from umbel.overhangs import Sheds, learnt
 from umbel.pack import Pack
 from umbel.packing import write_reading
 from umbel.questions import Extract
-from umbel.reading import ReadingHeads, apart, value_layers
+from umbel.reading import apart, value_layers
 from umbel.reading_model import ReadingModel
 from umbel.records import Example, Window
 from umbel.runtime import Model
@@ -357,7 +357,7 @@ def _calibrated(asked: Sequence[Answered], sheds: Sheds) -> dict[str, Any]:
 
 def _asked(model: Model, heads: Mapping[str, Weights], data: Data) -> dict[str, list[Answered]]:
     """Ask each head the questions of all dev rows, each row encoded once."""
-    readers = {name: model.reader.with_head(ReadingHeads(weights)) for name, weights in heads.items()}
+    readers = {name: model.reader.with_head(weights) for name, weights in heads.items()}
     asked: dict[str, list[Answered]] = {name: [] for name in heads}
     for row in (row for rows in data.dev.values() for row in rows):
         if not (drawn := extracts_of(row, data)):

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import platform
+import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -142,3 +145,18 @@ def test_what_a_kill_left_half_written_is_overwritten(tmp_path):
     (tmp_path / f"{FILE}.tmp").write_bytes(b"half")
     save(tmp_path, Progress("declared"), *stepped())
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed")
+def test_saving_gives_freed_memory_back(tmp_path):
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 1e6
+
+    blocks = [bytearray(5_000) for _ in range(20_000)]
+    del blocks[:-1]  # the last one holds the heap where it is
+    before = resident()
+    model = torch.nn.Linear(2, 2)
+    save(tmp_path, Progress("state"), model, torch.optim.AdamW(model.parameters()))
+    assert before - resident() > 80
+    assert len(blocks) == 1
