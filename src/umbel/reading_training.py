@@ -48,7 +48,6 @@ def teach_reading(
     spec = load_spec(declaration)
     need_torch()
     from umbel import checkpoint
-    from umbel.checkpoint import Progress
     from umbel.reading_train import ReadingSettings, ReadingTrainer, add_reading, on_the_way, passages_of, weights_of
 
     model = ready_model(name)
@@ -77,11 +76,7 @@ def teach_reading(
         branches = model.pack.manifest.branches
         basis = f"{model.forward.maker} {branches.sha256 if branches else ''}"
         trainer = ReadingTrainer(passages, settings, folder, start_with, basis)
-
-        def report(progress: Progress, steps: int) -> None:
-            advance(progress.step, steps)
-
-        weights = weights_of(trainer.run(report))
+        weights = weights_of(trainer.run(lambda progress, steps: advance(progress.step, steps)))
     training = {"settings": vars(settings), "passages": len(passages), "steps": trainer.steps}
     del trainer, passages  # gigabytes, and the dev questions take as many
     training |= {key: _named(each) for key, each in (("began", began), ("beside", kept)) if each}
