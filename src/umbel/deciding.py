@@ -12,19 +12,22 @@ from dataclasses import dataclass, replace
 
 from umbel.intervals import Interval
 from umbel.metrics import LOWER_IS_BETTER
-from umbel.ways import ALL, GROUPS, Cost, Way
+from umbel.ways import ALL, GROUPS, TAUGHT, Cost, Way
 
 Sentence = dict[str, str]  # by language: en, zh
 
 LOSS = 1.0  # points that a task may lose without anything being done: less is not worth a second encoding
 TOGETHER = 3  # tasks that lose, from which on one part for all of them costs less than one for each
+SMALL = 2000  # train rows below which a task is to gain by what others know, and how much over itself alone
+AIM = 2.0
 
 
 @dataclass(frozen=True)
 class Standing:
     """A task that shares all: its dev score with its interval over resampled rows, and its score trained alone.
 
-    `alone` is None where it is not known; `hurt_by` is the task that cost it most beside it alone, if a study says so.
+    `alone` is None where it is not known; `hurt_by` is the task that cost it most beside it alone, if a study says so;
+    `rows` are its train rows, 0 where they were not counted.
     """
 
     task: str
@@ -32,6 +35,7 @@ class Standing:
     joint: Interval
     alone: float | None
     hurt_by: str = ""
+    rows: int = 0
 
     @property
     def loss(self) -> float:
@@ -111,7 +115,8 @@ def decide(
     Where several lose, one part is tried for them `together` first: all layers anew where the budget holds them, else,
     or where that surely helps none of them, an adapter. `ways` come in the order of their cost. Of a task they are
     tried until one comes near the score alone, within `LOSS`; where none does, the cheapest is taken that is as good as
-    the best of them, within noise.
+    the best of them, within noise. Then what is left of the budget goes to small tasks that the part for several can
+    teach.
     """
     ordered = sorted(standings, key=lambda each: -each.loss)
     groups, there = _grouped(ordered, costs, budget, together)
@@ -123,6 +128,10 @@ def decide(
         choice = _choose(standing, affordable, len(affordable) < len(ways), trying, first, there)
         found[standing.task] = choice
         left = left if choice.way == there else _less(left, choice.cost)
+    for task in groups.get(there, {}) if there else ():
+        room = left if found[task].way == there else left + found[task].cost
+        found[task] = _taught(found[task], room, costs, trying)
+        left = _less(room, found[task].cost) if found[task].way == TAUGHT else left
     takers = [task for task, choice in found.items() if choice.way == there]
     found |= {task: _paying(found[task], len(takers)) for task in takers}
     return {standing.task: found[standing.task] for standing in standings}
@@ -143,6 +152,17 @@ def _grouped(
             if any(trial.sure for trial in found[way].values()):
                 return found, way
     return found, None
+
+
+def _taught(choice: Choice, room: Cost, costs: Mapping[Way, Cost], trying: Trying) -> Choice:
+    """Return a small task's choice after it was taught, which it keeps where that is more than a point better."""
+    standing, gain = choice.standing, choice.chosen.gain.value if choice.chosen else 0.0
+    fits = TAUGHT in costs and costs[TAUGHT].within(room)
+    if not fits or not 0 < standing.rows < SMALL or gain - standing.loss >= AIM:
+        return choice
+    trial = trying(standing.task, TAUGHT)
+    way = TAUGHT if trial.sure and trial.gain.value > gain + LOSS else choice.way
+    return replace(choice, way=way, trials=(*choice.trials, trial))
 
 
 def _less(budget: Cost, cost: Cost) -> Cost:
@@ -279,6 +299,7 @@ def in_words(way: Way) -> str:
         "group": "an adapter of all layers together",
         "group-fork": "all layers trained anew together",
         "fork": f"its own layers from layer {way.layer}" if way.layer else "all layers trained anew",
+        "taught": "all layers trained anew, also on others' texts labelled by the part together",
     }[way.kind]
 
 
@@ -290,6 +311,7 @@ def _in_chinese(way: Way) -> str:
         "group": "与其他任务合用的全层适配器",
         "group-fork": "与其他任务合用、重新训练的全部层",
         "fork": f"自第 {way.layer} 层起的专用层" if way.layer else "重新训练的全部层",
+        "taught": "重新训练的全部层，并学习合用部分为其他任务文本所标的标签",
     }[way.kind]
 
 

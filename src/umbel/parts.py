@@ -24,12 +24,15 @@ from umbel.manifest import TaskEntry
 from umbel.pack import MANIFEST, Pack, read_pack
 from umbel.packing import write_tasks
 from umbel.report import read_json
+from umbel.spec import MixingSpec
+from umbel.taught import SOURCE
 from umbel.terminal import count_bar, output, row_bar, spinner
 from umbel.ways import GROUP, HEAD, Way, rank_of
 
 if TYPE_CHECKING:
     from umbel.data import Data
     from umbel.detaching import Forked, OwnPart
+    from umbel.records import Example
     from umbel.spec import PackSpec
     from umbel.train import Reporter
     from umbel.weights import Backbone
@@ -61,14 +64,21 @@ class Parts:
         self.state = self._restored(basis)
 
     def trained(
-        self, pack: Pack, tasks: Sequence[str], way: Way, name: str, epochs: float, fresh: bool = False
+        self,
+        pack: Pack,
+        tasks: Sequence[str],
+        way: Way,
+        name: str,
+        epochs: float,
+        fresh: bool = False,
+        taught: Sequence[Example] = (),
     ) -> Forked:
         """Train a part of some tasks over a pack, or go on with it, and keep it by name.
 
-        `fresh`: its layers begin at the untouched backbone, and its heads anew.
+        `fresh`: its layers begin at the untouched backbone, and its heads anew. `taught` are rows more, read once.
         """
         with shown(output()) as reporter:
-            part = self._part(pack, tasks, way, name, epochs, fresh, reporter)
+            part = self._part(pack, tasks, way, name, epochs, fresh, reporter, taught)
             with row_bar(f"encoding the rows of {', '.join(tasks)}") as told:
                 part.encode(told)
             for other in set(part.encodings.parent.glob("below-*")) - {part.encodings}:
@@ -166,10 +176,14 @@ class Parts:
         epochs: float,
         fresh: bool,
         reporter: Reporter,
+        taught: Sequence[Example] = (),
     ) -> OwnPart:
         from umbel.detaching import HEAD_SHARE, OwnPart, alone
 
-        spec, data = alone(self.spec, self.data, pack, tasks, epochs, 1.0 if fresh else HEAD_SHARE)
+        spec, data = self.spec, self.data
+        if taught:
+            spec, data, epochs = with_rows(spec, data, tasks, taught, epochs)
+        spec, data = alone(spec, data, pack, tasks, epochs, 1.0 if fresh else HEAD_SHARE)
         folder, rank = self._place(tasks, f"{name}.training"), rank_of(way, self.spec.separation.rank)
         layer = way.layer if way.own else self.backbone.shape.layers
         encodings = self._place(tasks, f"below-{layer}.safetensors")
@@ -207,6 +221,17 @@ def _keep(place: Path, forked: Forked) -> None:
         save_file(dict(forked.fork), place / LAYERS)
     entries = {task: entry.model_dump(mode="json") for task, entry in forked.entries.items()}
     (place / ENTRY).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def with_rows(
+    spec: PackSpec, data: Data, tasks: Collection[str], more: Sequence[Example], passes: float
+) -> tuple[PackSpec, Data, float]:
+    """Return a declaration, data and passes over it in which tasks' own rows are read `passes` times, `more` once."""
+    own = sum(not row.golds.keys().isdisjoint(tasks) for rows in data.train.values() for row in rows)
+    by_size = spec.train.model_copy(update={"mixing": MixingSpec(by="size")})
+    shares = {source: passes * share for source, share in data.shares.items()} | {SOURCE: 1.0}
+    found = replace(data, train={**data.train, SOURCE: list(more)}, shares=shares)
+    return spec.model_copy(update={"train": by_size}), found, (passes * own + len(more)) / (own + len(more))
 
 
 def together(tasks: Sequence[str], way: Way = GROUP) -> str:

@@ -37,13 +37,15 @@ from umbel.report import read_json
 from umbel.resampling import gain_interval, score_interval
 from umbel.runtime import Model
 from umbel.spec import PackSpec
+from umbel.taught import taught_rows
 from umbel.teach import prove
-from umbel.terminal import output, spinner
+from umbel.terminal import output, row_bar, spinner
 from umbel.training import PACK
-from umbel.ways import ALL, GROUPS, Cost, Way, cost_of, ways_of
+from umbel.ways import ALL, GROUPS, TAUGHT, Cost, Way, cost_of, ways_of
 
 if TYPE_CHECKING:
     from umbel.detaching import Forked
+    from umbel.records import Example
 
 Plain = dict[str, Any]
 NOTHING = Interval(0.0, 0.0, 0.0)
@@ -113,9 +115,12 @@ class Separation:
         self.parts, self.joint, self.study = parts, joint, study
         self.settings, self.tasks = parts.spec.separation, parts.data.tasks
         shape = parts.backbone.shape
-        self.costs = {way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), *GROUPS, WHOLE]}
+        self.costs = {
+            way: cost_of(way, shape, self.settings.rank) for way in [*ways_of(shape.layers), *GROUPS, TAUGHT, WHOLE]
+        }
         self.ways = ways_of(shape.layers)
         self._before: dict[str, Forked] = {}
+        self._shared: tuple[Sequence[str], str] = ((), "")  # the part for several: their names, and its own
         self.budget = Cost(round(self.settings.megabytes * 1e6), self.settings.latency - 1)
 
     def run(self) -> Pack:
@@ -143,7 +148,8 @@ class Separation:
     def standing(self, task: str) -> Standing:
         """Return how a task stands when it shares all."""
         joint = Interval(*self.parts.state.together[task])
-        return Standing(task, self.tasks[task].metric, joint, self._alone(task, joint.value), self._hurt_by(task))
+        alone, rows = self._alone(task, joint.value), sum(1 for _ in self.parts.data.train_of(task))
+        return Standing(task, self.tasks[task].metric, joint, alone, self._hurt_by(task), rows)
 
     def _score(self, tasks: Sequence[str]) -> None:
         """Keep the dev scores of some tasks as they stand in the joint pack."""
@@ -182,14 +188,26 @@ class Separation:
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
             passes = max(self.settings.epochs, self.parts.passes([task]))
-            forked = self.parts.trained(self.joint, [task], way, way.name, passes, way.fresh)
+            taught = self._taught(task) if way == TAUGHT else ()
+            forked = self.parts.trained(self.joint, [task], way, way.name, passes, way.fresh, taught)
             kept[way.name] = self._measured(task, forked)
             self.parts.save()
         return self._trial(way, kept[way.name])
 
+    def _taught(self, task: str) -> Sequence[Example]:
+        """Return rows more for a task, labelled by the part that it had together with others."""
+        tasks, name = self._shared
+        with spinner("compiling what teaches"):
+            teacher = load_model(self.parts.put(self.joint, tasks, name).folder)
+        with row_bar(f"comparing and labelling texts for {task}") as told:
+            found = taught_rows(self.parts.data, task, teacher, told)
+        _say(f"{task} is taught {len(found):,} texts of other tasks")
+        return found
+
     def together(self, tasks: Sequence[str], way: Way) -> dict[str, Trial]:
         """Try a way for some tasks together, or return what was found when it was tried."""
         kept, name = self.parts.state.trials, together(tasks, way)
+        self._shared = tasks, name
         if not all(name in kept.get(task, {}) for task in tasks):
             _say(f"trying {in_words(way)} for {', '.join(tasks)}")
             passes = max(self.settings.epochs, self.parts.passes(tasks))

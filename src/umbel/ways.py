@@ -22,10 +22,11 @@ class Way:
     `all`: nothing but the head that was trained with the rest; `head`: a head trained on what the others left;
     `adapter`: a low-rank change of the layers from `layer` on (counted from 0); `fork`: those layers themselves;
     `group`: an adapter of all layers that it has together with other tasks; `group-fork`: all layers, together with
-    them. All layers begin at the untouched backbone: begun at the joint ones they stay behind (docs/log.md).
+    them; `taught`: all layers, trained also on texts of others that such a part labelled. All layers begin at the
+    untouched backbone: begun at the joint ones they stay behind (docs/log.md).
     """
 
-    kind: Literal["all", "head", "adapter", "fork", "group", "group-fork"]
+    kind: Literal["all", "head", "adapter", "fork", "group", "group-fork", "taught"]
     layer: int = 0
 
     @property
@@ -41,7 +42,7 @@ class Way:
     @property
     def fresh(self) -> bool:
         """Tell whether its layers begin at the untouched backbone, and its heads anew."""
-        return self.kind == "group-fork" or (self.kind == "fork" and self.layer == 0)
+        return self.kind in ("group-fork", "taught") or (self.kind == "fork" and self.layer == 0)
 
     @property
     def low_rank(self) -> bool:
@@ -52,6 +53,7 @@ class Way:
 ALL, HEAD = Way("all"), Way("head")
 GROUP, GROUP_FORK = Way("group"), Way("group-fork")
 GROUPS = (GROUP, GROUP_FORK)  # in the order of their cost
+TAUGHT = Way("taught")
 
 
 @dataclass(frozen=True)

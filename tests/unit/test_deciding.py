@@ -5,7 +5,7 @@ import pytest
 from umbel.deciding import Guard, Standing, Trial, decide, explain, guarded_in_words, mean_gain, over_alone
 from umbel.intervals import Interval
 from umbel.shapes import EncoderShape
-from umbel.ways import ALL, GROUP, GROUP_FORK, HEAD, Cost, Way, cost_of, rank_of, ways_of
+from umbel.ways import ALL, GROUP, GROUP_FORK, HEAD, TAUGHT, Cost, Way, cost_of, rank_of, ways_of
 
 ADAPTER, FORK = Way("adapter", 8), Way("fork", 8)
 WAYS = [HEAD, ADAPTER, FORK]
@@ -13,8 +13,8 @@ COSTS = {HEAD: Cost(), ADAPTER: Cost(1_000_000, 1 / 3), FORK: Cost(7_000_000, 1 
 PLENTY = Cost(10**9, 10.0)
 
 
-def standing(alone, joint=70.0, noise=1.0, task="mood", metric="accuracy", hurt_by=""):
-    return Standing(task, metric, Interval(joint, joint - noise, joint + noise), alone, hurt_by)
+def standing(alone, joint=70.0, noise=1.0, task="mood", metric="accuracy", hurt_by="", rows=0):
+    return Standing(task, metric, Interval(joint, joint - noise, joint + noise), alone, hurt_by, rows)
 
 
 def trying(gains, noise=0.5, tried=None):
@@ -24,7 +24,7 @@ def trying(gains, noise=0.5, tried=None):
         if tried is not None:
             tried.append((task, way.name))
         gain = gains[way.kind]
-        return Trial(way, 70 + gain, Interval(gain, gain - noise, gain + noise), COSTS[way])
+        return Trial(way, 70 + gain, Interval(gain, gain - noise, gain + noise), COSTS_TAUGHT[way])
 
     return answer
 
@@ -190,6 +190,52 @@ def test_a_common_part_that_helps_nobody_costs_nothing():
     gains = trying({"head": 0, "adapter": 0, "fork": 10})
     found = decide(LOSING[:3], WAYS, COSTS_TOGETHER, Cost(3 * 10**7, 1.0), gains, together)
     assert [choice.way for choice in found.values()] == [FORK, FORK, FORK]
+
+
+COSTS_TAUGHT = {**COSTS_COPIED, TAUGHT: Cost(20_000_000, 1.0)}
+FEW = [standing(80.0, task="names", rows=1999), *LOSING[1:]]
+
+
+@pytest.mark.parametrize(
+    ("shared", "taught", "way", "tried"),
+    [
+        (10.0, 11.5, TAUGHT, 1),  # more than a point better
+        (10.0, 11.0, GROUP_FORK, 1),
+        (12.0, None, GROUP_FORK, 0),  # two points over alone already
+    ],
+)
+def test_a_small_task_is_taught_by_the_common_part_what_others_know(shared, taught, way, tried):
+    asked = []
+    together = grouping({}, copied={"names": shared, "slots": 5.5, "terms": 4})
+    gains = trying({"taught": taught}, tried=asked)
+    found = decide(FEW, WAYS, COSTS_TAUGHT, Cost(10**8, 2.0), gains, together)
+    assert [found[task].way for task in ("names", "slots", "terms")] == [way, GROUP_FORK, GROUP_FORK]
+    assert asked == [("names", "taught-0")] * tried
+    assert sum((choice.cost for choice in found.values()), Cost()).encodings == pytest.approx(2 if way == TAUGHT else 1)
+    if way == TAUGHT:
+        assert "also on others' texts labelled by the part together: 70.00 shared" in explain(found["names"])["en"]
+        assert "合用部分为其他任务文本所标的标签" in explain(found["names"])["zh"]
+
+
+def test_what_a_small_task_had_for_itself_goes_when_it_is_taught():
+    together = grouping({}, copied={"names": 1, "slots": 5.5, "terms": 4})
+    gains = trying({"head": 0, "adapter": 3, "fork": 8, "taught": 9.5})
+    found = decide(FEW, WAYS, COSTS_TAUGHT, Cost(47_000_000, 2.0), gains, together)
+    assert [trial.way for trial in found["names"].trials] == [GROUP_FORK, HEAD, ADAPTER, FORK, TAUGHT]
+    assert found["names"].way == TAUGHT  # 20 MB of the group's, 20 of its own
+    assert sum((choice.cost for choice in found.values()), Cost()) == Cost(40_000_000, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "encodings"),
+    [([standing(80.0, task="names", rows=2000), *LOSING[1:]], 2.0), (LOSING, 2.0), (FEW, 1.9), (FEW[:2], 2.0)],
+    ids=["not small", "of unknown size", "over the budget", "no part together"],
+)
+def test_nothing_is_taught_to_others(tasks, encodings):
+    asked = []
+    together = grouping({}, copied={"names": 10.0, "slots": 5.5, "terms": 4})
+    decide(tasks, WAYS[:1], COSTS_TAUGHT, Cost(10**8, encodings), trying({"head": 10}, tried=asked), together)
+    assert "taught-0" not in {way for _, way in asked}
 
 
 def test_sentences_say_why_in_both_languages():

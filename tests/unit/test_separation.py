@@ -12,8 +12,8 @@ import umbel
 from umbel import adapters, separation
 from umbel.cli import app
 from umbel.data import load
-from umbel.deciding import Standing, Trial, decide
-from umbel.detaching import HEAD_SHARE
+from umbel.deciding import Choice, Standing, Trial, decide
+from umbel.detaching import HEAD_SHARE, OwnPart
 from umbel.frozen import HiddenStates
 from umbel.interference import Quiet
 from umbel.intervals import Interval
@@ -23,7 +23,7 @@ from umbel.packing import write_task
 from umbel.parts import Parts
 from umbel.spec import load_spec
 from umbel.teach import prove
-from umbel.ways import GROUP, GROUP_FORK, HEAD, Cost, Way, cost_of
+from umbel.ways import GROUP, GROUP_FORK, HEAD, TAUGHT, Cost, Way, cost_of
 
 DECLARATION = """
 pack: tiny
@@ -41,6 +41,7 @@ separation: {epochs: 12, rank: 8}
 train:
   {sharing: heads, epochs: 12, batch-rows: 8, learning-rate: 3.0e-3, head-learning-rate: 2.0e-2, precision: float32}
 """
+NOTHING = Interval(0.0, 0.0, 0.0)
 WAYS = [HEAD, Way("adapter", 1), Way("fork", 1), Way("adapter", 0), Way("fork", 0)]
 
 
@@ -183,6 +184,35 @@ def test_a_part_that_two_tasks_have_together_runs_once_and_goes_with_the_last_of
     assert (first.folder / city.fork.file).is_file()
     second = write_task(first, home / "second", "city", city.model_copy(update={"fork": None}), both.head("city"))
     assert list((second.folder / "forks").iterdir()) == []
+
+
+def test_a_small_task_is_taught_texts_of_others_by_the_part_together(home, monkeypatch):
+    more = [
+        {"text": f"{first} or {place} {first}", "city": "no"} for first in ("good", "bad") for place in ("by", "at")
+    ]
+    (home / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in more))
+    file = "data: [{train: train.jsonl, dev: dev.jsonl, column: city}"
+    (home / "more.yaml").write_text(DECLARATION.replace(file, f"{file}, {{train: more.jsonl, column: city}}"))
+    work = worker(home, "taught", {"mood": 100.0, "city": 100.0}, "more.yaml")
+    work.together(["mood", "city"], GROUP_FORK)
+    began = []
+    run = OwnPart.run
+    monkeypatch.setattr(OwnPart, "run", lambda part: began.append(part) or run(part))
+    trial = work.trial("mood", TAUGHT)
+    (part,) = began
+    told = {example.text: example.golds["mood"] for example in part.trainer.data.train["taught"]}
+    assert told.keys() == {row["text"] for row in more}
+    settings, own = part.trainer.settings, 160
+    passes = work.parts.passes(["mood"])
+    assert settings.epochs * (own + len(more)) == pytest.approx(passes * own + len(more))
+    shares = part.trainer.data.shares
+    assert (shares["taught"], shares["train.jsonl"]) == (1.0, pytest.approx(passes))
+    assert part.fresh
+    assert trial.gain.value > 0
+    pack, _ = work._composed({"mood": Choice(Standing("mood", "accuracy", NOTHING, 100.0), TAUGHT, (trial,))})
+    assert (pack.forks["mood"].layer, pack.forks["mood"].anew) == (0, True)
+    monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
+    assert worker(home, "taught", {}, "more.yaml").trial("mood", TAUGHT) == trial
 
 
 def test_parts_above_one_layer_share_what_was_encoded_once(home, monkeypatch):
