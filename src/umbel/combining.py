@@ -1,8 +1,9 @@
 """How the losses or gradients of the tasks in a batch become one step; needs torch, knows nothing of rows and texts.
 
-`sum` adds the weighted losses, which is what a training does without this module. Weights of losses: `uncertainty`
-(Kendall et al. 2018), `dwa` (Liu et al. 2019), `famo` (Liu et al. 2023), `gradnorm` (Chen et al. 2018). Weights of
-gradients on the shared parameters: `aggregation.GRADIENT_WAYS`. With several processes losses and gradients are summed
+`sum` adds the weighted losses, which is what a training does without this module. Weights of losses: `scaled` (a step
+along the sum of the losses' logarithms: the scale-invariant baseline of Navon et al. 2022), `uncertainty` (Kendall et
+al. 2018), `dwa` (Liu et al. 2019), `famo` (Liu et al. 2023), `gradnorm` (Chen et al. 2018). Weights of gradients on the
+shared parameters: `aggregation.GRADIENT_WAYS`. With several processes losses and gradients are summed
 over all of them first, so that every process finds the same weights, whichever tasks its own rows have.
 """
 
@@ -20,9 +21,11 @@ from umbel.processes import Processes
 if TYPE_CHECKING:
     from umbel.model import MultiTaskModel
 
-WEIGHED = ("uncertainty", "dwa", "famo")
+WEIGHED = ("scaled", "uncertainty", "dwa", "famo")
 RATE = 0.025  # of weights that are learnt from losses
 DECAY = 1e-3  # of FAMO's
+MEMORY = 20  # steps over which a loss is averaged before others are scaled by it
+LEAST_LOSS = 1e-3  # a smaller one counts as this: what is learnt already must not drown the rest
 WINDOW = 50  # steps over which dynamic weight averaging compares losses
 SOFTNESS = 2.0  # its temperature, the paper's
 EVENNESS = 1.5  # GradNorm's alpha, the paper's for tasks that differ
@@ -41,7 +44,10 @@ class Combiner:
         own: Mapping[str, Sequence[nn.Parameter]],
         others: Sequence[nn.Parameter],
         processes: Processes,
+        factors: Mapping[str, float] | None = None,
     ) -> None:
+        """Take what is combined; `factors` are those that the losses come multiplied by, as declared."""
+        self.factors = dict(factors or {})
         self.way, self.tasks, self.shared, self.own, self.others = way, list(tasks), list(shared), own, list(others)
         self.processes = processes
         self._weigh = weighing(way) if way in GRADIENT_WAYS else None
@@ -133,6 +139,8 @@ class Combiner:
 
     def _weights(self, present: Sequence[str], means: Mapping[str, float], state: State) -> dict[str, float]:
         """Return the weights of the present tasks' losses, and learn from these."""
+        if self.way == "scaled":
+            return _scaled(present, {task: means[task] / self.factors.get(task, 1.0) for task in present}, state)
         if self.way == "uncertainty":
             return _uncertainty(present, means, state)
         if self.way == "dwa":
@@ -154,6 +162,21 @@ class Combiner:
         moved = moved * (weights.sum() / moved.sum())
         kept.update(zip(present, moved.tolist(), strict=True))
         return weights
+
+
+def _scaled(present: Sequence[str], means: Mapping[str, float], state: State) -> dict[str, float]:
+    """Weigh a loss by one over its running mean, so that tasks count alike however large their losses are.
+
+    The mean weight over all tasks is 1, so the step stays of one size.
+    """
+    kept = state.setdefault("means", {})
+    for task in present:
+        steps, mean = kept.get(task, (0, 0.0))
+        steps = min(steps + 1, MEMORY)
+        kept[task] = [steps, mean + (means[task] - mean) / steps]
+    scales = {task: 1 / max(mean, LEAST_LOSS) for task, (_, mean) in kept.items()}
+    average = sum(scales.values()) / max(len(scales), 1)
+    return {task: scales[task] / average for task in present}
 
 
 def _uncertainty(present: Sequence[str], means: Mapping[str, float], state: State) -> dict[str, float]:
@@ -221,10 +244,10 @@ def _flat(parameters: Sequence[nn.Parameter], grads: Sequence[Tensor | None]) ->
     )
 
 
-def combiner_of(model: MultiTaskModel, way: str, processes: Processes) -> Combiner | None:
+def combiner_of(model: MultiTaskModel, way: str, processes: Processes, factors: Mapping[str, float]) -> Combiner | None:
     """Return what combines the gradients of a model's tasks; None for their plain sum, which needs nothing of this."""
     if way == "sum":
         return None
     own = {name: list(head.parameters()) for name, head in model.heads.items()}
     shared = [each for each in model.encoder.parameters() if each.requires_grad]
-    return Combiner(way, list(own), shared, own, list(model.readouts.values()), processes)
+    return Combiner(way, list(own), shared, own, list(model.readouts.values()), processes, factors)

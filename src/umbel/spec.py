@@ -112,8 +112,9 @@ class TrainSpec(_Settings):
     dropout: Share = 0.1
     mixing: MixingSpec = MixingSpec()
     combining: Literal[
-        "sum", "uncertainty", "dwa", "gradnorm", "pcgrad", "cagrad", "nash-mtl", "famo", "aligned-mtl", "upgrad"
-    ] = "sum"
+        "sum", "scaled", "uncertainty", "dwa", "famo",
+        "gradnorm", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad",
+    ] = "sum"  # fmt: skip
     evaluate_every: Positive = 0.25  # epochs
     patience: Annotated[int, Field(ge=0)] = 4  # evaluations without a better score before a task stops; 0: never
     keep: Literal["end", "best"] = "end"  # the weights of the last evaluation, or those of the best mean dev score

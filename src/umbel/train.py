@@ -105,7 +105,7 @@ class Trainer:
         self.vectors = VectorTeacher(backbone) if self.settings.keep_vectors or asker else None
         self.quiz = Quiz(asker, backbone, self.vectors) if asker and self.vectors else None
         self.plan = self._plan()
-        self.combiner = combiner_of(self.model, self.settings.combining, processes)
+        self.combiner = combiner_of(self.model, self.settings.combining, processes, self.weights)
         self.began: dict[str, str] = {}  # the pack it began with, if any
         self.averaged: dict[str, str] = {}  # the pack that its weights were averaged with at the end, if any
         self.progress = Progress("")

@@ -15,10 +15,10 @@ from tiny_pack import write_tiny_backbone
 
 from umbel import train
 from umbel.catalogue import load_backbone
-from umbel.combining import WINDOW, Combiner, _averaging, _famo, _uncertainty
+from umbel.combining import LEAST_LOSS, MEMORY, WINDOW, Combiner, _averaging, _famo, _scaled, _uncertainty
 from umbel.processes import ALONE, Processes, joined
 
-WAYS = ["uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad"]
+WAYS = ["scaled", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad"]
 SETTINGS = {"epochs": 1.0, "batch_rows": 5, "dropout": 0.0, "evaluate_every": 1.0, "patience": 0}
 SCRIPT = """
 import json, os, sys
@@ -111,7 +111,7 @@ def test_easy_tasks_are_learnt_whatever_combines_them(backbone, tmp_path, way):
     assert all(torch.isfinite(value).all() for value in made.model.state_dict().values())
 
 
-@pytest.mark.parametrize("way", ["uncertainty", "dwa", "famo", "gradnorm", "aligned-mtl"])
+@pytest.mark.parametrize("way", ["scaled", "uncertainty", "dwa", "famo", "gradnorm", "aligned-mtl"])
 def test_a_broken_off_training_goes_on_with_its_weights(backbone, tmp_path, monkeypatch, way):
     whole = trainer_of(load_backbone(backbone), tmp_path / "whole", epochs=1.0, combining=way)
     expected = bits_of(whole.run())
@@ -155,6 +155,29 @@ def test_a_batch_without_any_task_is_combined_to_nothing():
         combiner = Combiner(way, ["a"], [shared], {"a": [torch.nn.Parameter(torch.ones(1))]}, [], ALONE)
         combiner.backward({}, {}, None, {})
         assert shared.grad is None or not shared.grad.any()
+
+
+def test_losses_count_alike_when_they_are_scaled():
+    state = {}
+    first = _scaled(["big", "small"], {"big": 3.0, "small": 0.5}, state)
+    assert first["big"] * 3.0 == pytest.approx(first["small"] * 0.5)
+    assert sum(first.values()) == pytest.approx(2)
+    for _ in range(5 * MEMORY):
+        later = _scaled(["big"], {"big": 1.0}, state)
+    assert later["big"] == pytest.approx(2 / 3, rel=0.02)  # small is as it was when it last came, and weighs 4 / 3
+    done = _scaled(["big", "small"], {"big": 1.0, "small": 0.0}, {"means": {"small": [MEMORY, 0.0]}})
+    assert done["small"] / done["big"] == pytest.approx(1 / LEAST_LOSS)
+
+
+def test_a_declared_weight_counts_when_losses_are_scaled():
+    found = {}
+    for factor in (1.0, 3.0):
+        shared, heads = torch.nn.Parameter(torch.ones(2)), {"a": [], "b": []}
+        combiner = Combiner("scaled", ["a", "b"], [shared], heads, [], ALONE, {"a": factor, "b": 1.0})
+        losses = {"a": factor * 4.0 * shared[0], "b": 0.5 * shared[1]}
+        combiner.backward(losses, {"a": 1, "b": 1}, None, {})
+        found[factor] = float(shared.grad[0] / shared.grad[1])
+    assert found == {1.0: pytest.approx(1.0), 3.0: pytest.approx(3.0)}
 
 
 def test_a_loss_that_is_larger_weighs_less_by_its_uncertainty():
