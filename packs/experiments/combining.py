@@ -4,8 +4,8 @@
 
 Every way trains the same tasks jointly on the same rows in the same steps; the tasks alone are trained once. Cheap by
 default: hidden states of the frozen backbone, a small shared adapter. With `--full` the backbone itself is tuned.
-`sum` with its fixed weights is the baseline to beat (Kurin et al. 2022, Xin et al. 2022); `scaled` is `sum` with each
-task's weight one over its mean loss, as the cheapest tuning there is.
+`sum` with its equal weights is the baseline to beat (Kurin et al. 2022, Xin et al. 2022); `fixed` is `sum` with each
+task's weight one over its mean loss at the end of a training with `sum`, as the cheapest tuning there is.
 
 Finished trainings stand in `--out` and are not made again. The last line is JSON; the figures go to combining.json
 beside this file with `--keep`.
@@ -41,15 +41,16 @@ from umbel.train import Trainer
 
 FIGURES = Path(__file__).parent / "combining.json"
 WAYS = (
-    "sum", "scaled", "uncertainty", "dwa", "famo", "gradnorm", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad",
+    "sum", "fixed", "scaled", "uncertainty", "dwa", "famo",
+    "gradnorm", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl", "upgrad",
 )  # fmt: skip
 
 
 def train_joint(study: Study, way: str, tasks: Sequence[str], seed: int, scales: Mapping[str, float]) -> dict[str, Any]:
     """Train all tasks jointly in one way; return the scores, the milliseconds a step and the peak memory."""
-    settings = {"combining": "sum" if way == "scaled" else way} | (CHEAP_RATES if study.states is not None else {})
+    settings = {"combining": "sum" if way == "fixed" else way} | (CHEAP_RATES if study.states is not None else {})
     spec, data = study.rows.of(tasks, study.budget, seed, **settings)
-    if way == "scaled":
+    if way == "fixed":
         weighed = tuple(task.model_copy(update={"weight": scales[task.name]}) for task in spec.tasks)
         spec = spec.model_copy(update={"tasks": weighed})
     folder = study.folder / "now-combining"
@@ -156,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for way in ways:
         if way not in WAYS:
             raise InputError(f"--ways: {way!r} is not a way{suggest(way, WAYS)}")
-    if "scaled" in ways and "sum" not in ways[: ways.index("scaled")]:
-        raise InputError("--ways: `scaled` takes its weights from `sum`", "name `sum` before it")
+    if "fixed" in ways and "sum" not in ways[: ways.index("fixed")]:
+        raise InputError("--ways: `fixed` takes its weights from `sum`", "name `sum` before it")
     spec = load_spec(options.declaration)
     rows = rows_of(spec, load(spec), [name for name in options.tasks.split(",") if name])
     backbone = ready_backbone(backbone_of(spec))

@@ -1,16 +1,15 @@
 """Applies the heads of a pack in numpy, so that no task's arithmetic depends on which others are asked.
 
-Pooled heads are stacked in groups of a fixed size: a group's products have the same shape whatever tasks exist or are
+Pooled heads are stacked in groups of a fixed size: a group's arrays have the same shape whatever tasks exist or are
 asked, so a task's logits are bit-identical beside any others. Knows nothing of texts and engines.
 
-No product here is large enough for a BLAS library to share it among threads: those would go on spinning for
-milliseconds, on the very processors the engine needs for the next text (docs/log.md). So a product is many dot
-products (`vecdot`) or a stack of narrow matrices.
+No product here is one of matrices by a BLAS library. Its kernels for AVX2 round a row by where it stands among the
+others (docs/log.md), and what is large it shares among threads: those would go on spinning for milliseconds, on the
+very processors the engine needs for the next text. So products are dot products (`vecdot`) or numpy's own sums.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -22,7 +21,6 @@ from umbel.calibrate import softmax
 
 Floats = NDArray[np.float32]
 GROUP = 16
-NARROW = 32  # numbers of a hidden state that one product of a stack yields
 
 Head = Mapping[str, Floats]  # query (pooled kinds only), weight, bias; empty for kinds without a head
 
@@ -56,7 +54,8 @@ class Heads:
             asked = [(row, name) for row, name in enumerate(names) if name in tasks]
             if asked:
                 began = time.perf_counter()
-                pooled = _means(softmax(np.vecdot(queries[:, None], hidden)), hidden)  # [GROUP, hidden]
+                weights = softmax(np.vecdot(queries[:, None], hidden))  # [GROUP, tokens]
+                pooled = np.einsum("gt,th->gh", weights, hidden)
                 share = (time.perf_counter() - began) / len(asked)
                 for row, name in asked:
                     began = time.perf_counter()
@@ -76,12 +75,6 @@ def pooled(hidden: Floats, query: Floats | None) -> Floats:
     if query is None:
         return np.asarray(hidden.mean(axis=0))
     return np.asarray(softmax(hidden @ query) @ hidden)
-
-
-def _means(weights: Floats, hidden: Floats) -> Floats:
-    """Return the mean hidden states `[GROUP, hidden]` of `[tokens, hidden]` under weights `[GROUP, tokens]`."""
-    slices = hidden.reshape(len(hidden), -1, math.gcd(NARROW, hidden.shape[1])).transpose(1, 0, 2)
-    return (weights @ slices).transpose(1, 0, 2).reshape(len(weights), -1)  # [slices, GROUP, numbers] before
 
 
 def _linear(head: Head, inputs: Floats) -> Floats:

@@ -43,11 +43,11 @@ def home(tmp_path, monkeypatch):
 
 
 def test_ways_are_compared_against_alone_and_kept(home, capsys, monkeypatch):
-    arguments = ["pack.yaml", "--out", "runs", "--rows", "12", "--seeds", "2", "--ways", "sum,scaled,dwa,nash-mtl"]
+    arguments = ["pack.yaml", "--out", "runs", "--rows", "12", "--seeds", "2", "--ways", "sum,fixed,dwa,nash-mtl"]
     combining.main([*arguments, "--keep"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found == json.loads(combining.FIGURES.read_text())
-    assert found["ways"].keys() == {"sum", "scaled", "dwa", "nash-mtl"}
+    assert found["ways"].keys() == {"sum", "fixed", "dwa", "nash-mtl"}
     for each in found["ways"].values():
         assert each["mean_change"][0] == pytest.approx(sum(each["changes"].values()) / 2, abs=0.01)
         assert each["worst_change"]["change"] == min(each["changes"].values())

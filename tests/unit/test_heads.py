@@ -1,5 +1,9 @@
 """The heads in numpy against the training engine's, and their independence of each other."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +62,30 @@ def test_a_task_is_bit_identical_when_others_come_and_go(hidden):
     after = Heads({**{f"new{n}": many[f"pooled{n}"] for n in range(5, 25)}, **few}).logits(hidden, list(few))
     for name in few:
         assert np.array_equal(before[name], after[name])
+
+
+SHIFTED = """
+import numpy as np
+from umbel.heads import GROUP, Heads
+random = np.random.default_rng(1)
+def numbers(*size):
+    return random.normal(size=size).astype(np.float32)
+for width in (32, 64, 384):
+    heads = {f"t{n}": {"query": numbers(width), "weight": numbers(3, width), "bias": numbers(3)} for n in range(GROUP)}
+    fewer = {name: head for name, head in heads.items() if name != "t0"}  # all others stand one place earlier
+    for tokens in (1, 3, 8, 27, 128):
+        hidden = numbers(tokens, width)
+        before, after = (Heads(each).logits(hidden, list(each)) for each in (heads, fewer))
+        assert all(np.array_equal(before[name], after[name]) for name in fewer), (width, tokens)
+"""
+
+
+@pytest.mark.parametrize("kernels", ["", "Haswell"])  # those for AVX2 round a row of a product by where it stands
+def test_a_task_is_bit_identical_wherever_it_stands_whatever_the_processor(kernels):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
+    forced = {"OPENBLAS_CORETYPE": kernels} if kernels else {}
+    done = subprocess.run([sys.executable, "-c", SHIFTED], env=kept | forced, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_answers_come_in_the_order_asked(hidden):
