@@ -1,6 +1,6 @@
 """Writes the declaration by which base 1.7.0 goes on from 1.6.4 and a part of its tasks: base.yaml, weighed otherwise.
 
-    python packs/base/again.py PACK [--average-with PACK] [--declaration more.yaml] [--out packs/base/again.yaml]
+    python packs/base/again.py PACK [--average-with PACK] [--out packs/base/again.yaml]
     umbel train packs/base/again.yaml --out runs/base-again
 
 PACK is the pack to begin with; half of the parts that its tasks have of their own goes into the encoder. The end is the
@@ -68,14 +68,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pack", help="to begin with: a name or a folder")
     parser.add_argument("--average-with", default="", help="to end half of the way to: a name or a folder")
-    parser.add_argument(
-        "--declaration", type=Path, default=HERE / "base.yaml", help="base.yaml, or more.yaml of guessed.py"
-    )
     parser.add_argument("--out", type=Path, default=HERE / "again.yaml", help="beside base.yaml, for its data")
     options = parser.parse_args()
-    if not options.declaration.is_file():
-        raise InputError(f"{options.declaration}: not found", "guessed.py writes more.yaml")
-    text = again(options.declaration.read_text("utf-8"), options.pack, options.average_with)
+    text = again((HERE / "base.yaml").read_text("utf-8"), options.pack, options.average_with)
     with atomic_write(options.out) as draft:
         draft.write_text(text, encoding="utf-8")
     print(f"umbel train {options.out} --out runs/base-again")
