@@ -131,7 +131,7 @@ def decide(
     for task in groups.get(there, {}) if there else ():
         room = left if found[task].way == there else left + found[task].cost
         found[task] = _taught(found[task], room, costs, trying)
-        left = _less(room, found[task].cost) if found[task].way == TAUGHT else left
+        left = left if found[task].way == there else _less(room, found[task].cost)
     takers = [task for task, choice in found.items() if choice.way == there]
     found |= {task: _paying(found[task], len(takers)) for task in takers}
     return {standing.task: found[standing.task] for standing in standings}
@@ -161,8 +161,9 @@ def _taught(choice: Choice, room: Cost, costs: Mapping[Way, Cost], trying: Tryin
     if not fits or not 0 < standing.rows < SMALL or gain - standing.loss >= AIM:
         return choice
     trial = trying(standing.task, TAUGHT)
-    way = TAUGHT if trial.sure and trial.gain.value > gain + LOSS else choice.way
-    return replace(choice, way=way, trials=(*choice.trials, trial))
+    trials = (*(each for each in choice.trials if each.way != trial.way), trial)  # all anew, if nothing is taught
+    way = trial.way if trial.sure and trial.gain.value > gain + LOSS else choice.way
+    return replace(choice, way=way, trials=trials)
 
 
 def _less(budget: Cost, cost: Cost) -> Cost:

@@ -183,12 +183,17 @@ class Separation:
         return str(min(pairs, key=lambda pair: pair["change"][0])["from"]) if pairs else ""
 
     def trial(self, task: str, way: Way) -> Trial:
-        """Try a way for a task, or return what was found when it was tried."""
+        """Try a way for a task, or return what was found when it was tried.
+
+        Where there is nothing to teach, the trial is that of all layers anew.
+        """
         kept = self.parts.state.trials.setdefault(task, {})
         if way.name not in kept:
             _say(f"trying {way.name} for {task}")
             passes = max(self.settings.epochs, self.parts.passes([task]))
             taught = self._taught(task) if way == TAUGHT else ()
+            if way == TAUGHT and not taught:
+                return self.trial(task, WHOLE)
             forked = self.parts.trained(self.joint, [task], way, way.name, passes, way.fresh, taught)
             kept[way.name] = self._measured(task, forked)
             self.parts.save()

@@ -217,6 +217,19 @@ def test_a_small_task_is_taught_by_the_common_part_what_others_know(shared, taug
         assert "合用部分为其他任务文本所标的标签" in explain(found["names"])["zh"]
 
 
+def test_where_nothing_can_be_taught_all_layers_anew_may_be_taken():
+    together = grouping({}, copied={"names": 10.0, "slots": 5.5, "terms": 4})
+    anew = Way("fork", 0)
+
+    def trying_anew(task, way):
+        assert way == TAUGHT
+        return Trial(anew, 81.5, Interval(11.5, 11, 12), COSTS_TAUGHT[TAUGHT])
+
+    found = decide(FEW, WAYS, COSTS_TAUGHT, Cost(10**8, 2.0), trying_anew, together)["names"]
+    assert (found.way, found.chosen.score, found.cost) == (anew, 81.5, Cost(20_000_000, 1.0))
+    assert [trial.way for trial in found.trials] == [GROUP_FORK, anew]
+
+
 def test_what_a_small_task_had_for_itself_goes_when_it_is_taught():
     together = grouping({}, copied={"names": 1, "slots": 5.5, "terms": 4})
     gains = trying({"head": 0, "adapter": 3, "fork": 8, "taught": 9.5})

@@ -215,6 +215,15 @@ def test_a_small_task_is_taught_texts_of_others_by_the_part_together(home, monke
     assert worker(home, "taught", {}, "more.yaml").trial("mood", TAUGHT) == trial
 
 
+def test_a_task_that_nothing_can_be_taught_has_layers_of_its_own(home, monkeypatch):
+    work = worker(home, "untaught", {"mood": 100.0, "city": 100.0})  # both tasks have the same texts
+    work.together(["mood", "city"], GROUP)
+    trial = work.trial("mood", TAUGHT)
+    assert trial.way == Way("fork", 0)
+    monkeypatch.setattr(Parts, "trained", lambda *_, **__: pytest.fail("trained again"))
+    assert work.trial("mood", Way("fork", 0)) == trial
+
+
 def test_parts_above_one_layer_share_what_was_encoded_once(home, monkeypatch):
     work = worker(home, "once", {"mood": 100.0, "city": 100.0})
     first = work.trial("mood", Way("adapter", 1))
