@@ -64,21 +64,11 @@ class Parts:
         self.state = self._restored(basis)
 
     def trained(
-        self,
-        pack: Pack,
-        tasks: Sequence[str],
-        way: Way,
-        name: str,
-        epochs: float,
-        fresh: bool = False,
-        taught: Sequence[Example] = (),
+        self, pack: Pack, tasks: Sequence[str], way: Way, name: str, epochs: float, taught: Sequence[Example] = ()
     ) -> Forked:
-        """Train a part of some tasks over a pack, or go on with it, and keep it by name.
-
-        `fresh`: its layers begin at the untouched backbone, and its heads anew. `taught` are rows more, read once.
-        """
+        """Train a part of some tasks over a pack, or go on with it, and keep it by name; `taught` are more rows."""
         with shown(output()) as reporter:
-            part = self._part(pack, tasks, way, name, epochs, fresh, reporter, taught)
+            part = self._part(pack, tasks, way, name, epochs, way.fresh, reporter, taught)
             with row_bar(f"encoding the rows of {', '.join(tasks)}") as told:
                 part.encode(told)
             for other in set(part.encodings.parent.glob("below-*")) - {part.encodings}:
@@ -107,7 +97,7 @@ class Parts:
         """Train a task alone over the untouched backbone, on as many rows as it sees jointly; return its score."""
         if task not in self.state.alone:
             output().print(f"training {task} alone", soft_wrap=True)
-            forked = self.trained(self.bare, [task], WHOLE, ALONE, self.passes([task]), fresh=True)
+            forked = self.trained(self.bare, [task], WHOLE, ALONE, self.passes([task]))
             self.state.alone[task] = float(forked.entries[task].scores["score"])
             self.save()
         return self.state.alone[task]

@@ -194,7 +194,7 @@ class Separation:
             taught = self._taught(task) if way == TAUGHT else ()
             if way == TAUGHT and not taught:
                 return self.trial(task, WHOLE)
-            forked = self.parts.trained(self.joint, [task], way, way.name, passes, way.fresh, taught)
+            forked = self.parts.trained(self.joint, [task], way, way.name, passes, taught)
             kept[way.name] = self._measured(task, forked)
             self.parts.save()
         return self._trial(way, kept[way.name])
@@ -216,7 +216,7 @@ class Separation:
         if not all(name in kept.get(task, {}) for task in tasks):
             _say(f"trying {in_words(way)} for {', '.join(tasks)}")
             passes = max(self.settings.epochs, self.parts.passes(tasks))
-            forked = self.parts.trained(self.joint, tasks, way, name, passes, way.fresh)
+            forked = self.parts.trained(self.joint, tasks, way, name, passes)
             for task in tasks:
                 kept.setdefault(task, {})[name] = self._measured(task, forked)
             self.parts.save()
