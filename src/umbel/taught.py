@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SOURCE = "taught"  # what the rows are named after
 TIMES = 7  # as many rows as the task has of its own
-LOOKED_AT = 30_000  # texts of others, at most: comparing more takes long and finds the same kind
+LOOKED_AT = 30_000  # texts of others, at most: comparing more takes long
 BATCH = 64
 SEED = 0
 
