@@ -3,8 +3,8 @@
 `sum` adds the weighted losses, which is what a training does without this module. Weights of losses: `scaled` (a step
 along the sum of the losses' logarithms: the scale-invariant baseline of Navon et al. 2022), `uncertainty` (Kendall et
 al. 2018), `dwa` (Liu et al. 2019), `famo` (Liu et al. 2023), `gradnorm` (Chen et al. 2018). Weights of gradients on the
-shared parameters: `aggregation.GRADIENT_WAYS`. With several processes losses and gradients are summed
-over all of them first, so that every process finds the same weights, whichever tasks its own rows have.
+shared parameters: `aggregation.GRADIENT_WAYS`. With several processes losses and gradients are summed over all of them
+first, so that every process finds the same weights, whichever tasks its own rows have.
 """
 
 from __future__ import annotations
