@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import robustness
 import torch
+import weights
 from test_detach import DECLARATION
 from tiny_pack import write_tiny_backbone
 
@@ -91,6 +92,23 @@ def test_so_many_labels_are_wrong(share):
     rows = [Example("text", {"t": ((0, 2, "x"), (2, 4, "y"))}, "f:1", "en")] * 50
     changed = robustness.mislabelled(spans, rows, 1.0, 1)
     assert all(row.golds["t"] == ((0, 2, "y"), (2, 4, "x")) for row in changed)
+
+
+def test_weights_are_compared_where_all_layers_train(home, capsys, monkeypatch):
+    arguments = ["pack.yaml", "--rows", "40", "--seeds", "1"]
+    weights.main(arguments)
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found.keys() == set(weights.WAYS)
+    kept = json.loads((home / "runs/weights/sum-1.json").read_text())
+    assert found["sum"] == [pytest.approx(sum(kept["scores"].values()) / 2, abs=0.01)]
+    spec = weights.load_spec("pack.yaml")
+    names = [task.name for task in spec.tasks]
+    changed = weights.weighed(weights.declared(spec, names), dict(zip(names, (4.0, 1.0), strict=True)), 0.5)
+    assert [task.weight for task in changed.tasks] == [pytest.approx(2 / 3), pytest.approx(4 / 3)]
+    monkeypatch.setattr(weights, "trained", lambda *_: pytest.fail("trained again"))
+    weights.main(arguments)
+    with pytest.raises(InputError, match="name `sum` first"):
+        weights.main(["pack.yaml", "--ways", "scaled"])
 
 
 @pytest.fixture(scope="module")
