@@ -42,6 +42,7 @@ def without_parts(pack: Pack, backbone: Backbone, share: float, folder: Path) ->
         {name: pack.head(name) for name, entry in entries.items() if entry.head},
         adapters.full_difference(backbone.tensors, folded(pack, backbone, share)),
         branches=pack.branches(),
+        ngrams=pack.ngrams(),
     )
 
 

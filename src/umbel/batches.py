@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from umbel.branch_graph import Kept
 from umbel.encodings import Encoding
 from umbel.errors import InputError
+from umbel.ngrams import Hashes, counted
 from umbel.records import Cost, Window
 
 Floats = NDArray[np.float32]
@@ -35,8 +36,15 @@ class Reading:
     windows: list[Window] = field(default_factory=list)
     logits: list[dict[str, Floats]] = field(default_factory=list)
     kept: list[Kept | None] = field(default_factory=list)
+    ngrams: dict[int, tuple[Hashes, NDArray[np.int64]]] = field(default_factory=dict)
     encoding: float = 0.0
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def counted(self, longest: int) -> tuple[Hashes, NDArray[np.int64]]:
+        """Return the text's n-grams (`ngrams.counted`), which tasks that read equally long ones share."""
+        if longest not in self.ngrams:
+            self.ngrams[longest] = counted(self.text, longest)
+        return self.ngrams[longest]
 
     def spend(self, seconds: float, *names: str) -> None:
         """Put down seconds that were spent by tasks in equal parts; one that is named twice has two of them."""

@@ -27,6 +27,10 @@ after the fitting of temperatures.
 WENT_ON = """\
 The joint training went on from {pack} {version}, so that jointly a task has seen more rows than alone.
 """
+NGRAMS = """\
+These tasks add to what their head reads off the encoding what a linear map reads off the text's character n-grams. Both
+scores are of dev rows whose other half fitted how much that counts.
+"""
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
 share of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
@@ -67,6 +71,7 @@ def card_of(manifest: Manifest) -> str:
         ALONE + _went_on(manifest),
         "## By language",
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
+        *_ngrams(manifest),
         *_separation(manifest.training.get("separation")),
         *_branches(manifest),
         "## Data",
@@ -82,6 +87,17 @@ def card_of(manifest: Manifest) -> str:
 def _went_on(manifest: Manifest) -> str:
     began = manifest.training.get("began")
     return WENT_ON.format(**began) if began else ""
+
+
+def _ngrams(manifest: Manifest) -> list[str]:
+    """Return the section on tasks that read character n-grams, too."""
+    rows = [
+        (name, task.ngrams.longest, task.metric, _number(task.ngrams.without), _number(task.ngrams.score))
+        for name, task in manifest.tasks.items()
+        if task.ngrams
+    ]
+    head = ("task", "characters", "metric", "dev score without n-grams", "with them")
+    return ["## Character n-grams", _table(head, rows), NGRAMS] if rows else []
 
 
 def _separation(notes: Mapping[str, Any] | None) -> list[str]:

@@ -204,6 +204,43 @@ def detach(
 
 @sharing_app.command(
     rich_help_panel="Make packs",
+    epilog=_examples(
+        "umbel ngrams runs/messages/pack topic --data my-pack/pack.yaml",
+        "umbel ngrams base news-topic --data packs/base/base.yaml --longest 3 --out my-base",
+    ),
+)
+def ngrams(
+    name: Annotated[
+        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
+    ],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task that is to read them.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option("--data", "-d", metavar="PACK.yaml", help="The declaration that names the task's rows.")
+    ] = Path("pack.yaml"),
+    longest: Annotated[int, typer.Option(min=1, max=8, metavar="N", help="Read up to N characters together.")] = 3,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write the pack.", show_default="in place"),
+    ] = None,
+    version: Annotated[
+        str, typer.Option("--version", metavar="X.Y.Z", help="The new pack's version.", show_default="as it was")
+    ] = "",
+    anyway: Annotated[bool, typer.Option("--anyway", help="Write it even where the task is no better.")] = False,
+) -> None:
+    """Let a classification task read character n-grams beside the encoding, and prove that nothing else moved.
+
+    What goes with which label is learnt from the task's train rows in seconds, how much it counts from its dev rows.
+    All other files and the other tasks' answers are compared bit by bit. Needs the extra `train`.
+    """
+    from umbel import ngram_adding
+    from umbel.pack import read_pack
+
+    found = ngram_adding.add_ngrams(name, task, data, longest, out, version, anyway)
+    ngram_adding.tell(task, read_pack(name).tasks[task].metric, found)
+
+
+@sharing_app.command(
+    rich_help_panel="Make packs",
     epilog=_examples("umbel diff base runs/base/pack", "umbel diff base runs/base/pack --json"),
 )
 def diff(

@@ -106,10 +106,7 @@ def _kind(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*place, "metric"), f"{name} does not report {metric!r}{suggest(metric, kind.metrics)}"
     if metric in SCOPED_METRICS and not task.get("out-of-scope"):
         yield (*place, "metric"), f"{metric!r} needs the label that means none of the others; give `out-of-scope`"
-    if task.get("multi-label") is True and name != "text-classification":
-        yield (*place, "multi-label"), f"{name} takes no multi-label; only text-classification does"
-    if task.get("multi-label") is True and task.get("out-of-scope"):
-        yield (*place, "out-of-scope"), "a multi-label task needs none: it may give no label at all; leave it out"
+    yield from _of_classes(place, task, name)
     writes = getattr(kind, "writes", False)
     takes_data = kind.trained or (kind.reads == "nothing" and not writes)
     if task.get("writing") is not None and not writes:
@@ -118,6 +115,16 @@ def _kind(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:
         yield (*place, "data"), "found no data, expected at least one entry with `train`, `dev` and `column`"
     if not takes_data and task.get("data"):
         yield (*place, "data"), f"{name} takes no data; leave out `data`"
+
+
+def _of_classes(place: Place, task: Mapping[str, Any], name: str) -> Iterator[Fault]:
+    """Yield faults of what text classification alone takes."""
+    if task.get("multi-label") is True and name != "text-classification":
+        yield (*place, "multi-label"), f"{name} takes no multi-label; only text-classification does"
+    if task.get("multi-label") is True and task.get("out-of-scope"):
+        yield (*place, "out-of-scope"), "a multi-label task needs none: it may give no label at all; leave it out"
+    if task.get("ngrams") and name != "text-classification":
+        yield (*place, "ngrams"), f"{name} reads no n-grams; only text-classification does"
 
 
 def _labels(place: Place, task: Mapping[str, Any]) -> Iterator[Fault]:

@@ -117,6 +117,7 @@ class OwnPart:
         encoder = cast("BertEncoder", self.upper)  # it answers what a training asks of an encoder
         self.trainer = Trainer(spec, data, backbone, folder, reporter, encoder=encoder)
         self.heads = {task: self.trainer.model.heads[task] for task in tasks}
+        self.trainer.model.ngrams = pack.ngrams(tasks)
         for task, head in self.heads.items() if not fresh else ():
             head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
 

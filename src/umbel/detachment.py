@@ -75,9 +75,9 @@ def detach_pack(
 
     model = ready_model(name)
     pack = model.pack
-    _checked(pack, name, task, out)
+    check_task(pack, name, task, out)
     with spinner(f"reading the data of {task}"):
-        spec = _declared(load_spec(declaration), pack, task)
+        spec = declared_alone(load_spec(declaration), pack, task)
         spec, data = alone(spec, load(spec), pack, [task], epochs)
     backbone = backbone_of_pack(pack)
     first = round(SHARED * backbone.shape.layers) if first is None else first
@@ -117,18 +117,27 @@ def _forget_others(folder: Path, basis: str, restart: bool) -> None:
             draft.write_text(basis, encoding="utf-8")
 
 
-def _checked(pack: Pack, name: str, task: str, out: Path | None) -> None:
+def check_task(pack: Pack, name: str, task: str, out: Path | None) -> None:
+    """Check that a task was trained on rows, and that the pack may be changed.
+
+    Raises:
+        InputError: it was not, or the pack is a shipped one and there is no `out`.
+    """
     if task not in pack.tasks:
         known = list(pack.tasks)
         raise InputError(f"{task!r} is not a task of {name}{suggest(task, known)}", f"its tasks are {', '.join(known)}")
     if not kind_of(pack.tasks[task].kind).trained or pack.manifest.tasks[task].head is None:
-        raise InputError(f"{task}: has no head that could be trained", "detach a task that was trained on rows")
+        raise InputError(f"{task}: has no head that could be trained", "name a task that was trained on rows")
     if out is None and name in shipped():
         raise InputError(f"{name} comes with Umbel and stays as it is", "name a folder for the new pack with --out")
 
 
-def _declared(spec: PackSpec, pack: Pack, task: str) -> PackSpec:
-    """Return the declaration of the task alone, with the pack's labels."""
+def declared_alone(spec: PackSpec, pack: Pack, task: str) -> PackSpec:
+    """Return the declaration of the task alone, with the pack's labels.
+
+    Raises:
+        InputError: it does not declare the task.
+    """
     kept = tuple(
         each.model_copy(update={"labels": pack.tasks[task].labels}) for each in spec.tasks if each.name == task
     )

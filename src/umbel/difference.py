@@ -51,11 +51,12 @@ def _task(before: TaskEntry | None, after: TaskEntry | None) -> dict[str, Any]:
     changed = [name for name in SETTINGS if getattr(before, name) != getattr(after, name)]
     details = {
         "head": _same(_sha256(before.head), _sha256(after.head)),
+        "ngrams": _same(_sha256(before.ngrams), _sha256(after.ngrams)),
         "settings_changed": changed,
         "labels_added": [label for label in after.labels if label not in before.labels],
         "labels_removed": [label for label in before.labels if label not in after.labels],
     }
-    same = details["head"] == "same" and not changed and before.labels == after.labels
+    same = details["head"] == details["ngrams"] == "same" and not changed and before.labels == after.labels
     return {"state": "same" if same else "changed", **found, **details}
 
 

@@ -12,9 +12,10 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
-FORMAT = 8  # the newest this Umbel reads; a pack is written as the oldest that holds it
+FORMAT = 9  # the newest this Umbel reads; a pack is written as the oldest that holds it
 WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
 WITH_BLANK, WITH_BREVITY, WITH_KNOWN, WITH_HEADS = 5, 6, 7, 8  # known: layers that were trained anew, too
+WITH_NGRAMS = 9
 
 
 class _Record(BaseModel):
@@ -98,6 +99,17 @@ class ForkFile(AdapterFile):
     anew: bool = False
 
 
+class NgramsFile(File):
+    """What a task reads off character n-grams of up to `longest` characters, and the dev score it has without them.
+
+    Both scores, `without` and `score`, are of dev rows whose other half fitted how much they count.
+    """
+
+    longest: int
+    without: float
+    score: float
+
+
 class DataNote(_Record):
     """Where a task's data came from; shown in the card."""
 
@@ -111,7 +123,7 @@ class DataNote(_Record):
 class TaskEntry(_Record):
     """A task as the manifest stores it; the fields of `records.Task` and what is known of its training."""
 
-    newer = ("fork", "writing")
+    newer = ("fork", "writing", "ngrams")
     kind: str
     labels: tuple[str, ...] = ()
     multi_label: bool = False
@@ -129,12 +141,13 @@ class TaskEntry(_Record):
     writing: Writing | None = None
     head: File | None = None
     fork: ForkFile | None = None
+    ngrams: NgramsFile | None = None
     scores: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataNote, ...] = ()
 
     def task(self, name: str) -> Task:
         """Return what predictions need of this entry."""
-        fields = self.model_dump(exclude={"writing", "head", "fork", "scores", "data"})
+        fields = self.model_dump(exclude={"writing", "head", "fork", "ngrams", "scores", "data"})
         return Task(name=name, **fields)
 
 
@@ -180,5 +193,6 @@ def format_of(manifest: Manifest) -> int:
         WITH_KNOWN: (manifest.branches and manifest.branches.known)
         or any(entry.fork and entry.fork.anew for entry in manifest.tasks.values()),
         WITH_HEADS: manifest.reading and manifest.reading.heads,
+        WITH_NGRAMS: any(entry.ngrams for entry in manifest.tasks.values()),
     }
     return max((number for number, needed in needs.items() if needed), default=1)

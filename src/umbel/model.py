@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from umbel.backbones.bert import BertEncoder
 from umbel.kinds.base import kind_of
+from umbel.ngrams import Ngrams
 from umbel.readouts import MENTIONS, shapes_of
 from umbel.records import Prediction, Task, Window, language_of
 from umbel.tokenize import Tokenizer
@@ -97,6 +98,7 @@ class MultiTaskModel(nn.Module):
         width = encoder.shape.hidden
         self.heads = _ByTask({name: _head(task, width) for name, task in tasks.items() if _trained(task)})
         self.readouts = nn.ParameterDict(_readouts(width) if branching else {})
+        self.ngrams: dict[str, Ngrams] = {}  # of tasks that read them; fitted after the training
 
     def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return hidden states `[batch, tokens, hidden]` in fp32."""
@@ -194,7 +196,12 @@ def merged_logits(
     readings = [Reading(windows) for windows in tokenizer.windows_many(texts)]
     windows = [window for reading in readings for window in reading.windows]
     raw = iter(window_logits(model, windows, tasks, precision, batch_tokens))
-    return [_merge(model.tasks, [next(raw) for _ in r.windows], r.windows, tasks) for r in readings], readings
+    found = [_merge(model.tasks, [next(raw) for _ in r.windows], r.windows, tasks) for r in readings]
+    for name in tasks:
+        if name in model.ngrams:
+            for text, logits in zip(texts, found, strict=True):
+                logits[name] = logits[name] + model.ngrams[name].of(text)
+    return found, readings
 
 
 def _cut(task: Task, logits: Floats, length: int) -> Floats:

@@ -6,6 +6,7 @@ base/
   branches.safetensors      how questions asked on the spot are read, where the pack was trained for them
   reading.safetensors       how answers are found in passages, where that was trained
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
+  ngrams/<task>.safetensors what a task reads off character n-grams beside the encoding
   forks/<task>.safetensors  a detached task's own upper layers, as their difference to the pack's; one of several tasks
                             has a name made of theirs
   writers/<task>/           a writing task's adapter of its decoder, in GGUF and as PEFT writes it
@@ -15,6 +16,7 @@ base/
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,9 +38,11 @@ from umbel.manifest import DataNote as DataNote
 from umbel.manifest import File as File
 from umbel.manifest import ForkFile as ForkFile
 from umbel.manifest import Manifest as Manifest
+from umbel.manifest import NgramsFile as NgramsFile
 from umbel.manifest import ReadingFile as ReadingFile
 from umbel.manifest import TaskEntry as TaskEntry
 from umbel.manifest import format_of as format_of
+from umbel.ngrams import Ngrams, ngrams_of
 from umbel.reading import apart, is_head
 from umbel.readouts import KNOWN, shapes_of
 from umbel.records import Task
@@ -115,6 +119,22 @@ class Pack:
         """The detached tasks' forks by name."""
         return {name: entry.fork for name, entry in self.manifest.tasks.items() if entry.fork}
 
+    def ngrams(self, tasks: Iterable[str] | None = None) -> dict[str, Ngrams]:
+        """Return what tasks, all by default, read off character n-grams; those that read none are left out.
+
+        Raises:
+            PackError: a file is missing, damaged or of the wrong shapes.
+        """
+        found = {}
+        for task in self.tasks if tasks is None else tasks:
+            entry = self.manifest.tasks[task].ngrams
+            if entry:
+                try:
+                    found[task] = ngrams_of(entry.longest, self._tensors(entry), len(self.tasks[task].labels))
+                except ValueError as error:
+                    raise PackError(f"{self.folder / entry.file}: {error}", _REINSTALL) from error
+        return found
+
     def branches(self) -> dict[str, NDArray[np.float32]]:
         """Return the readouts of questions (`readouts.shapes_of`), none where the pack was not trained for them.
 
@@ -159,6 +179,7 @@ class Pack:
         for task in self.tasks:
             self.head(task)
             self.fork(task)
+        self.ngrams()
 
     def _tensors(self, entry: File) -> dict[str, NDArray[Any]]:
         path = self.folder / entry.file

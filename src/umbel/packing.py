@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from umbel.cache import guard
 from umbel.manifest import AdapterFile, BranchesFile, File, Manifest, ReadingFile, TaskEntry, format_of
+from umbel.ngrams import Ngrams
 from umbel.pack import ADAPTER, BRANCHES, CARD, MANIFEST, READING, Pack
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -31,10 +32,12 @@ def write_pack(
     adapter_kind: Literal["full", "lora"] = "full",
     card: str = "",
     branches: Tensors = _NOTHING,
+    ngrams: Mapping[str, Ngrams] = MappingProxyType({}),
 ) -> Pack:
     """Write a pack, replacing the one at `folder` only when all of it is on disk; file entries are filled in here.
 
-    `branches` are the readouts of questions; the manifest's `branches` holds what else is known of them.
+    `branches` are the readouts of questions; the manifest's `branches` holds what else is known of them. A task without
+    `ngrams` here has none, whatever its entry says.
 
     Raises:
         CacheError: the folder cannot be written.
@@ -44,6 +47,8 @@ def write_pack(
         with guard(folder):
             (draft / "heads").mkdir(parents=True)
             manifest = _fill(draft, manifest, heads, adapter, adapter_kind)
+            tasks = {name: _with_ngrams(draft, name, each, ngrams) for name, each in manifest.tasks.items()}
+            manifest = manifest.model_copy(update={"tasks": tasks})
             if branches:
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
@@ -88,7 +93,30 @@ def write_tasks(
             own = entry.fork.model_copy(update=file.model_dump()) if entry.fork and file else None
             tasks[name] = entry.model_copy(update={"head": stored, "fork": own})
         _drop_forks(draft, {entry.fork.file for entry in tasks.values() if entry.fork})
+        _drop_ngrams(draft, tasks)
         return source.manifest.model_copy(update={"tasks": tasks})
+
+    return changed(source, folder, change)
+
+
+def write_ngrams(
+    source: Pack,
+    folder: Path,
+    name: str,
+    entry: TaskEntry,
+    ngrams: Ngrams,
+    version: str,
+    card: Callable[[Manifest], str],
+) -> Pack:
+    """Write a copy of a pack in which one task reads n-grams, or others; else as `write_reading`.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        tasks = source.manifest.tasks | {name: _with_ngrams(draft, name, entry, {name: ngrams})}
+        return _carded(draft, source, {"tasks": tasks, "version": version}, card)
 
     return changed(source, folder, change)
 
@@ -229,6 +257,22 @@ def _save_fork(draft: Path, names: Collection[str], fork: Tensors) -> File:
     together = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
     (draft / "forks").mkdir(exist_ok=True)
     return _save(draft, f"forks/{next(iter(names)) if len(names) == 1 else together}.safetensors", fork)
+
+
+def _with_ngrams(draft: Path, name: str, entry: TaskEntry, ngrams: Mapping[str, Ngrams]) -> TaskEntry:
+    """Write what a task reads off n-grams, if anything, and return its entry with the file."""
+    if entry.ngrams is None or name not in ngrams:
+        return entry.model_copy(update={"ngrams": None})
+    (draft / "ngrams").mkdir(exist_ok=True)
+    file = _save(draft, f"ngrams/{name}.safetensors", ngrams[name].tensors())
+    return entry.model_copy(update={"ngrams": entry.ngrams.model_copy(update=file.model_dump())})
+
+
+def _drop_ngrams(draft: Path, tasks: Mapping[str, TaskEntry]) -> None:
+    """Delete n-grams that no task reads any more."""
+    for path in (draft / "ngrams").glob("*.safetensors"):
+        if path.stem not in tasks or tasks[path.stem].ngrams is None:
+            path.unlink()
 
 
 def _drop_forks(draft: Path, kept: Collection[str]) -> None:

@@ -11,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from umbel import adapters, answered
+from umbel.calibrate import MIN_ROWS
 from umbel.card import card_of
 from umbel.decide import BLANK_SHARE, UNCALIBRATED
 from umbel.evaluate import evaluate, spread
 from umbel.kinds.base import kind_of
 from umbel.model import Reading, merged_logits
-from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, Pack, TaskEntry
+from umbel.ngram_training import Rows, learn
+from umbel.ngrams import Ngrams
+from umbel.pack import BackboneName, BranchesFile, DataNote, Manifest, NgramsFile, Pack, TaskEntry
 from umbel.packing import write_pack
 from umbel.readouts import KNOWN
 from umbel.records import Example, Prediction, Task
@@ -51,10 +54,12 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None]
         done += more
         progress(done, rows)
 
-    reports = scores_of(trainer, DevLogits(trainer, told))
+    dev = DevLogits(trainer, told)
+    ngrams = _read_ngrams(trainer, dev)
+    reports = scores_of(trainer, dev)
     readouts = _arrays(trainer.model.readouts) | _known(trainer)
     branches = _branches(trainer, asked, told, len(readouts.get(KNOWN, ())))
-    tasks = {name: _entry(trainer, name, reports.get(name, {})) for name in trainer.data.tasks}
+    tasks = {name: _entry(trainer, name, reports.get(name, {}), ngrams.get(name)) for name in trainer.data.tasks}
     manifest = Manifest(
         name=trainer.spec.name,
         version=trainer.spec.version,
@@ -67,7 +72,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None]
         training=_training(trainer),
     )
     heads = {name: _arrays(head) for name, head in trainer.model.heads.items()}
-    return write_pack(folder, manifest, heads, adapter, form, card_of(manifest), readouts)
+    return write_pack(folder, manifest, heads, adapter, form, card_of(manifest), readouts, trainer.model.ngrams)
 
 
 def calibrated_scores(trainer: Trainer) -> dict[str, float]:
@@ -98,6 +103,31 @@ def observe(trainer: Trainer) -> None:
             if name in item.golds
         )
         trainer.model.tasks[name] = kind_of(task.kind).observe(task, rows)
+
+
+def _read_ngrams(trainer: Trainer, dev: DevLogits) -> dict[str, NgramsFile]:
+    """Give tasks that declare n-grams, and are better with them on dev rows, theirs; return what is known of each."""
+    found = {}
+    for declared in trainer.spec.tasks:
+        if not declared.ngrams or declared.name not in trainer.model.tasks:
+            continue
+        task = trainer.model.tasks[declared.name]
+        held, logits = dev.rows_of(task)
+        if len(held.examples) < MIN_ROWS:
+            continue
+        rows = [
+            (example, kind_of(task.kind).target(task, item.golds[task.name], item.window))
+            for source, examples in trainer.data.train.items()
+            for example, item in zip(examples, trainer.items[source], strict=True)
+            if task.name in item.golds
+        ]
+        train = Rows([example for example, _ in rows], np.stack([target for _, target in rows]))
+        ngrams, judged = learn(task, train, held, logits, declared.ngrams)
+        if judged.helps(task.metric):
+            trainer.model.ngrams[task.name] = ngrams
+            dev.add(task.name, ngrams)
+            found[task.name] = judged.entry(declared.ngrams)
+    return found
 
 
 class DevLogits:
@@ -138,6 +168,20 @@ class DevLogits:
             )
             errors[name] = {key: round(value, 4) for key, value in found.items()}
         return errors
+
+    def rows_of(self, task: Task) -> tuple[Rows, Floats]:
+        """Return the dev rows of a task, and its logits of them `[rows, ...]`."""
+        examples = [example for example in self.examples if task.name in example.golds]
+        if not examples:
+            return Rows([], np.zeros(0)), np.zeros(0, np.float32)
+        targets = np.stack([self._target(task, example) for example in examples])
+        return Rows(examples, targets), np.stack([self.rows[example.text][0][task.name] for example in examples])
+
+    def add(self, name: str, ngrams: Ngrams) -> None:
+        """Let a task read n-grams, too."""
+        for text, (logits, _) in self.rows.items():
+            if name in logits:
+                logits[name] = logits[name] + ngrams.of(text)
 
     def _target(self, task: Task, example: Example) -> NDArray[Any]:
         kind = kind_of(task.kind)
@@ -211,7 +255,7 @@ def _arrays(head: torch.nn.Module) -> dict[str, Floats]:
     return {name: parameter.detach().numpy() for name, parameter in head.named_parameters()}
 
 
-def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any]) -> TaskEntry:
+def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any], ngrams: NgramsFile | None) -> TaskEntry:
     task: Task = trainer.model.tasks.get(name, trainer.data.tasks[name])
     spec = next(spec for spec in trainer.spec.tasks if spec.name == name)
     return TaskEntry(
@@ -228,6 +272,7 @@ def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any]) -> TaskEntry:
         trim_start=task.trim_start,
         trim_end=task.trim_end,
         writing=_without_path(spec.writing or Writing()) if task.kind == "text-generation" else None,
+        ngrams=ngrams,
         scores=dict(scores),
         data=tuple(_note(trainer, name, data) for data in spec.data),
     )

@@ -128,8 +128,10 @@ def sizes_of(pack: Pack) -> Plain:
     tasks = {}
     for name, entry in pack.manifest.tasks.items():
         head = pack.head(name) if entry.head else {}
-        size = (pack.folder / entry.head.file).stat().st_size if entry.head else 0
-        tasks[name] = {"parameters": sum(int(each.size) for each in head.values()), "bytes": size}
+        read = pack.ngrams([name])[name].tensors() if entry.ngrams else {}
+        parameters = sum(int(each.size) for each in [*head.values(), *read.values()])
+        size = sum((pack.folder / file.file).stat().st_size for file in (entry.head, entry.ngrams) if file)
+        tasks[name] = {"parameters": parameters, "bytes": size}
     shared = {
         name: (pack.folder / name).stat().st_size for name in (ADAPTER, BRANCHES) if (pack.folder / name).exists()
     }

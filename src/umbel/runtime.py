@@ -69,6 +69,7 @@ class Model:
         self._described = {n: questions_of(t) for n, t in self.tasks.items() if t.instruction and not pack.head(n)}
         self.forward = ForwardPass(pack, engine, embedding, tokenizer, self._described, branches, cache_bytes, forks)
         self._reader = self.forward.reader
+        self._ngrams = pack.ngrams()
         self.counters, self._counting = self.forward.counters, self.forward.counting
         self.opens_writer: Callable[[Model], PackWriter] | None = None  # given by `umbel.load`
 
@@ -221,6 +222,22 @@ class Model:
         """Write a text about a message, or several at once, checked by the pack (`replies.PackWriter.write`)."""
         return self.writer.write(text, task, order) if order else self.writer.write(text, task)
 
+    def head_logits(self, texts: Sequence[str], task: str) -> list[Floats]:
+        """Return what a task's head says of each text, windows merged: logits `[width]`, or `[tokens, width]`.
+
+        N-grams, which may add to them, are left out.
+
+        Raises:
+            InputError: a text is not a string or is blank, or the task is unknown.
+        """
+        names = self._names([task])
+        readings = [Reading(checked(text, f"texts[{place}]: "), names) for place, text in enumerate(texts)]
+        return [self._merged(reading, task) for reading in self.forward.run(readings)]
+
+    def _merged(self, reading: Reading, name: str) -> Floats:
+        task = self.tasks[name]
+        return kind_of(task.kind).merge(task, [logits[name] for logits in reading.logits], reading.windows)
+
     def means(self, texts: Sequence[str], query: Floats | None = None) -> Floats:
         """Return the mean hidden state of each text's first window `[texts, hidden]`: what a new head learns from.
 
@@ -295,7 +312,9 @@ class Model:
                 continue
             started = time.perf_counter()
             kind = kind_of(task.kind)
-            merged = kind.merge(task, [logits[name] for logits in reading.logits], reading.windows)
+            merged = self._merged(reading, name)
+            if name in self._ngrams:
+                merged = merged + self._ngrams[name].logits(*reading.counted(self._ngrams[name].longest))
             predictions[name] = kind.predict(task, merged, reading.text, offsets, language)
             reading.spend(time.perf_counter() - started, name)
         with self._counting:

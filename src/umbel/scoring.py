@@ -165,4 +165,5 @@ def _torch_part(pack: Pack, backbone: Backbone, tasks: Sequence[str]) -> Predict
     model = MultiTaskModel(encoder, {task: pack.tasks[task] for task in tasks}, backbone.tokenizer.pad)
     for name, head in model.heads.items():
         head.load_state_dict({key: torch.from_numpy(value) for key, value in pack.head(name).items()})
+    model.ngrams = pack.ngrams(tasks)
     return TrainedPredictor(model, backbone.tokenizer)

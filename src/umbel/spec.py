@@ -77,6 +77,7 @@ class TaskSpec(_Settings):
     out_of_scope: str = ""
     abstain_below: Annotated[float, Field(ge=0, le=1)] = 0.0
     data: Annotated[tuple[DataSpec, ...], BeforeValidator(_list)] = ()
+    ngrams: Annotated[int, Field(ge=0, le=8)] = 0  # longest n-grams of characters that are read, too; 0: none
     writing: Writing | None = None  # of a task that writes
 
 

@@ -191,6 +191,7 @@ def _score(score: float | None) -> str:
 
 def _changes(task: Mapping[str, Any]) -> str:
     parts = ["head"] if task.get("head") == "changed" else []
+    parts += ["n-grams"] if task.get("ngrams") == "changed" else []
     parts += [name.replace("_", "-") for name in task.get("settings_changed", ())]
     parts += [f"+{label}" for label in task.get("labels_added", ())]
     parts += [f"-{label}" for label in task.get("labels_removed", ())]

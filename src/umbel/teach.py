@@ -138,7 +138,7 @@ def teach(
         head, update = correct(model, name, entry, rows), {"scores": {}}
     elif rows:
         head, guessed = fit(model, entry, rows)
-        update = {"temperature": {}, "thresholds": {}, "scores": {}}
+        update = {"temperature": {}, "thresholds": {}, "scores": {}, "ngrams": None}
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.taught")
     try:
         again = load(write_task(pack, draft, name, entry.model_copy(update=update), head).folder)
@@ -194,6 +194,8 @@ def correct(model: Model, name: str, entry: TaskEntry, rows: Sequence[Row]) -> d
     others = [*PROBES, *(line.decode() for line in sample_lines())]
     features = model.means([*(row.text for row in rows), *others], head["query"]).astype(np.float64)
     logits = features @ head["weight"].T + head["bias"]
+    if name in (read := model.pack.ngrams([name])):
+        logits = logits + np.stack([read[name].of(text) for text in [*(row.text for row in rows), *others]])
     wanted = np.vstack([np.eye(len(entry.labels))[golds], softmax(logits[len(rows) :])])
     centre = features[len(rows) :].mean(axis=0)
     scaled = features - centre
@@ -288,6 +290,7 @@ def _hashes(pack: Pack, names: Collection[str]) -> dict[str, str]:
         manifest.branches,
         *(e.head for e in others.values()),
         *(e.fork for e in others.values()),
+        *(e.ngrams for e in others.values()),
     ]
     entries = {f"{MANIFEST}: {task}": entry.model_dump_json() for task, entry in others.items()}
     return {each.file: each.sha256 for each in files if each} | entries

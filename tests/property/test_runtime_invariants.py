@@ -86,6 +86,7 @@ def test_the_runtime_agrees_with_the_training_engine(folder, model):
         for name, head in trained.heads.items():
             for key, value in model.pack.head(name).items():
                 getattr(head, key).copy_(torch.tensor(value))
+    trained.ngrams = model.pack.ngrams()
     texts = ["good to Paris", "这 bad", "to Paris good " * 40]
     within = 5e-3 if model.engine.precision == "float32" else 0.2  # random heads; weights are stored in 16 bits
     found, expected = model(texts, TASKS), TrainedPredictor(trained, backbone.tokenizer)(texts, TASKS)

@@ -124,11 +124,11 @@ def test_it_goes_on_over_the_same_pack_alone(home, monkeypatch):
 def test_faults_are_told(home, arguments, told):
     if arguments[0] == "base":
         pytest.importorskip("umbel")
-        from umbel.detachment import _checked
+        from umbel.detachment import check_task
         from umbel.errors import InputError
 
         with pytest.raises(InputError, match=told):
-            _checked(read_pack("base"), "base", "sentiment", None)
+            check_task(read_pack("base"), "base", "sentiment", None)
         return
     done = invoke("detach", *arguments)
     assert done.exit_code == 1

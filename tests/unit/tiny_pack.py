@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
-from umbel.pack import BackboneName, BranchesFile, Manifest, Pack, TaskEntry
+from umbel.ngrams import Ngrams, Vocabulary, counted
+from umbel.pack import BackboneName, BranchesFile, Manifest, NgramsFile, Pack, TaskEntry
 from umbel.packing import write_pack
 from umbel.readouts import shapes_of
 from umbel.shapes import EncoderShape
@@ -42,7 +43,11 @@ TASKS = {
         scores={"metric": "accuracy", "score": 81.25},
     ),
     "topics": TaskEntry(
-        kind="text-classification", labels=("food", "place", "price"), multi_label=True, metric="macro-f1"
+        kind="text-classification",
+        labels=("food", "place", "price"),
+        multi_label=True,
+        metric="macro-f1",
+        ngrams=NgramsFile(file="", sha256="", longest=3, without=20.0, score=25.0),
     ),
     "urgency": TaskEntry(kind="regression", metric="spearman"),
     "entities": TaskEntry(kind="token-classification", labels=("place",), metric="f1"),
@@ -101,5 +106,15 @@ def write_tiny_pack(
         branches=BranchesFile(file="", sha256="", blank=blank) if branches else None,
     )
     shapes = shapes_of(HIDDEN) if branches else {}
+    ngrams = {"topics": _ngrams(len(tasks["topics"].labels))} if tasks["topics"].ngrams else {}
     readouts = {name: (random.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
-    return write_pack(folder, manifest, heads, {}, branches=readouts)
+    return write_pack(folder, manifest, heads, {}, branches=readouts, ngrams=ngrams)
+
+
+def _ngrams(labels: int) -> Ngrams:
+    """Return n-grams of the vocabulary's words, of random weights."""
+    keys = np.unique(np.concatenate([counted(word, 3)[0] for word in VOCABULARY]))
+    random = np.random.default_rng(len(keys))
+    vocabulary = Vocabulary(keys, random.uniform(1, 4, len(keys)).astype(np.float16).astype(np.float32))
+    weight = random.normal(size=(len(keys), labels)).astype(np.float16)
+    return Ngrams(3, vocabulary, weight, random.normal(size=labels).astype(np.float32))

@@ -1,0 +1,163 @@
+"""Runs `umbel ngrams`: lets a trained task read character n-grams, proves that nothing else moved, tells what it gave.
+
+Knows nothing of how n-grams are fitted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umbel import load as load_model
+from umbel.batches import chunked
+from umbel.calibrate import MIN_ROWS
+from umbel.card import card_of
+from umbel.data import load
+from umbel.detachment import check_task, declared_alone
+from umbel.errors import InputError
+from umbel.evaluate import evaluate
+from umbel.kinds.base import kind_of
+from umbel.loading import ready_model
+from umbel.packing import moved, write_ngrams
+from umbel.scoring import runtime_predictor
+from umbel.spec import load_spec
+from umbel.teach import prove
+from umbel.terminal import file_size, output, row_bar, spinner
+from umbel.training import need_torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from umbel.manifest import TaskEntry
+    from umbel.ngram_training import Judged, Rows
+    from umbel.ngrams import Ngrams
+    from umbel.pack import Pack
+    from umbel.records import Example
+    from umbel.runtime import Model
+
+CHUNK = 512  # dev rows between two steps of the bar
+
+
+@dataclass(frozen=True)
+class Added:
+    """What n-grams gave: how they were judged, how many there are, their bytes, and what was compared.
+
+    `pack` is None where the task was better as it was, and nothing was written.
+    """
+
+    pack: Pack | None
+    judged: Judged
+    known: int
+    bytes: int
+    unchanged: dict[str, int]
+
+
+def add_ngrams(
+    name: str, task: str, declaration: Path, longest: int, out: Path | None, version: str, anyway: bool
+) -> Added:
+    """Let a task of the pack called `name` read n-grams of up to `longest` characters; write it to `out`, or in place.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        InputError: the task is not there or of another kind, has too few rows, or a shipped pack would be changed.
+        UmbelError: the proof failed; the pack is as it was.
+    """
+    need_torch()
+    from umbel.ngram_training import learn
+
+    model = ready_model(name)
+    pack = model.pack
+    check_task(pack, name, task, out)
+    if pack.tasks[task].kind != "text-classification":
+        raise InputError(f"{task}: a task of kind {pack.tasks[task].kind}", "only text-classification reads n-grams")
+    with spinner(f"reading the data of {task}"):
+        data = load(declared_alone(load_spec(declaration), pack, task))
+        train, dev = (_rows(model, task, list(examples)) for examples in (data.train_of(task), data.dev_of(task)))
+    logits = _head_logits(model, task, [example.text for example in dev.examples])
+    with spinner("learning which n-grams go with which labels"):
+        ngrams, judged = learn(pack.tasks[task], train, dev, logits, longest)
+        entry = _entry(model, task, ngrams, judged, dev, logits)
+    target = out or pack.folder
+    draft = target.with_name(f".{target.name}.{os.getpid()}.ngrams")
+    try:
+        with spinner("scoring, and comparing what must not have changed"):
+            version = version or pack.manifest.version
+            again = load_model(write_ngrams(pack, draft, task, entry, ngrams, version, card_of).folder)
+            report = evaluate(runtime_predictor(again), {task: again.tasks[task]}, data.dev)[task]
+            entry = entry.model_copy(update={"scores": entry.scores | report})
+            again = load_model(write_ngrams(pack, draft, task, entry, ngrams, version, card_of).folder)
+            unchanged = prove(model, again, task)
+        size = (draft / f"ngrams/{task}.safetensors").stat().st_size
+        helps = judged.helps(pack.tasks[task].metric)
+        written = moved(again.pack, target) if helps or anyway else None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Added(written, judged, len(ngrams.vocabulary.keys), size, unchanged)
+
+
+def _rows(model: Model, task: str, examples: Sequence[Example]) -> Rows:
+    """Return rows with what their gold answers make of logits.
+
+    Raises:
+        InputError: there are too few.
+    """
+    from umbel.ngram_training import Rows
+
+    if len(examples) < MIN_ROWS:
+        raise InputError(f"{task}: found {len(examples)} rows, expected {MIN_ROWS} or more", "name more in --data")
+    known = model.tasks[task]
+    windows = [cut[0] for cut in model.tokenizer.windows_many([example.text for example in examples])]
+    golds = [example.golds[task] for example in examples]
+    targets = [kind_of(known.kind).target(known, gold, cut) for gold, cut in zip(golds, windows, strict=True)]
+    return Rows(examples, np.stack(targets))
+
+
+def _head_logits(model: Model, task: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    found = []
+    with row_bar("reading dev rows") as told:
+        for some in chunked(texts, CHUNK):
+            found += model.head_logits(some, task)
+            told(len(some))
+    return np.stack(found)
+
+
+def _entry(
+    model: Model, task: str, ngrams: Ngrams, judged: Judged, dev: Rows, logits: NDArray[np.float32]
+) -> TaskEntry:
+    """Return the task's entry, calibrated anew."""
+    mixed = [row + ngrams.of(example.text) for row, example in zip(logits, dev.examples, strict=True)]
+    languages = [example.language for example in dev.examples]
+    known = model.tasks[task]
+    fitted, errors = kind_of(known.kind).calibrate(known, mixed, list(dev.targets), languages)
+    entry = model.pack.manifest.tasks[task]
+    update = {
+        "temperature": dict(fitted.temperature),
+        "thresholds": dict(fitted.thresholds),
+        "ngrams": judged.entry(ngrams.longest),
+        "scores": entry.scores | {name: round(error, 4) for name, error in errors.items()},
+    }
+    return entry.model_copy(update=update)
+
+
+def tell(task: str, metric: str, found: Added) -> None:
+    """Say what n-grams gave."""
+    console = output()
+    judged = found.judged
+    line = f"{task}: {metric} {judged.without:.2f} as it was, {judged.score:.2f} with n-grams"
+    console.print(f"{line}, each half of the dev rows with what the other half fitted", soft_wrap=True)
+    files, answers = found.unchanged["files"], found.unchanged["answers"]
+    console.print(
+        f"all else is as it was: {files} files and manifest entries and {answers} answers of other tasks compared",
+        soft_wrap=True,
+    )
+    if found.pack:
+        size = f"{found.known:,} n-grams take {file_size(found.bytes)}"
+        console.print(f"{size}; the pack is in {found.pack.folder}", soft_wrap=True)
+    else:
+        console.print("nothing was written, for it is no better; --anyway writes it all the same", soft_wrap=True)
