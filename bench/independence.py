@@ -13,8 +13,9 @@ several windows in a mixture of scripts, and one of five changes:
     reorder   the same tasks are asked in another order
     beside    a task asked alone, and beside 63 others
 
-and compares all answers and files of the tasks that were not touched. The table's `answers` is the largest difference
-of any number in any answer; `bytes` counts the stored bytes that differ. The last line is JSON.
+and compares all answers and files of the tasks that were not touched. Some of the classification tasks read character
+n-grams, too. The table's `answers` is the largest difference of any number in any answer; `bytes` counts the stored
+bytes that differ. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ import umbel
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
 from umbel.loading import ready_backbone
-from umbel.pack import BackboneName, Manifest, Pack, TaskEntry, read_pack
+from umbel.ngrams import Ngrams, Vocabulary, counted
+from umbel.pack import BackboneName, Manifest, NgramsFile, Pack, TaskEntry, read_pack
 from umbel.packing import write_pack, write_task
 from umbel.records import LabelPrediction, LabelsPrediction, ScorePrediction, SpansPrediction
 from umbel.runtime import Model
@@ -57,8 +59,19 @@ def entry_of(rng: random.Random) -> TaskEntry:
     kind = rng.choice(KINDS)
     labels = LABELS[: rng.randint(2, 4)] if kind != "regression" else ()
     metric = kind_of(kind).metrics[0]
-    several = kind == "text-classification" and rng.random() < 0.3
-    return TaskEntry(kind=kind, labels=labels, multi_label=several, metric=metric)
+    classes = kind == "text-classification"
+    several = classes and rng.random() < 0.3
+    read = NgramsFile(file="", sha256="", longest=3, without=0, score=0) if classes and rng.random() < 0.3 else None
+    return TaskEntry(kind=kind, labels=labels, multi_label=several, metric=metric, ngrams=read)
+
+
+def ngrams_of(entry: TaskEntry, seed: int) -> Ngrams:
+    """Return n-grams of the words that texts are made of, of random weights."""
+    rng = np.random.default_rng(seed)
+    keys = np.unique(np.concatenate([counted(word, 3)[0] for word in WORDS]))
+    vocabulary = Vocabulary(keys, rng.uniform(1, 4, len(keys)).astype(np.float32))
+    weight = rng.normal(size=(len(keys), len(entry.labels))).astype(np.float16)
+    return Ngrams(3, vocabulary, weight, rng.normal(size=len(entry.labels)).astype(np.float32))
 
 
 def head_of(name: str, entry: TaskEntry, hidden: int, seed: int) -> dict[str, np.ndarray]:
@@ -104,6 +117,8 @@ def bytes_apart(before: Pack, after: Pack, tasks: Sequence[str]) -> int:
     total = 0
     for task in tasks:
         pairs = [tuple((p.folder / p.manifest.tasks[task].head.file).read_bytes() for p in (before, after))]  # type: ignore[union-attr]
+        if before.manifest.tasks[task].ngrams:
+            pairs.append(tuple((p.folder / p.manifest.tasks[task].ngrams.file).read_bytes() for p in (before, after)))  # type: ignore[union-attr]
         pairs.append(tuple(p.manifest.tasks[task].model_dump_json().encode() for p in (before, after)))
         total += sum(abs(len(a) - len(b)) + sum(x != y for x, y in zip(a, b, strict=False)) for a, b in pairs)
     return total
@@ -135,9 +150,11 @@ class Cases:
         if change == "remove":
             left = {name: entry for name, entry in self.base.manifest.tasks.items() if name != task}
             heads = {name: self.base.head(name) for name in left}
-            return write_pack(folder, self.base.manifest.model_copy(update={"tasks": left}), heads, {}), list(left)
+            manifest = self.base.manifest.model_copy(update={"tasks": left})
+            return write_pack(folder, manifest, heads, {}, ngrams=self.base.ngrams(left)), list(left)
         name = task if change == "retrain" else "new"
         entry = self.base.manifest.tasks[task] if change == "retrain" else entry_of(rng)
+        entry = entry.model_copy(update={"ngrams": None})
         head = head_of(name, entry, self.hidden, 10_000 + number)
         return write_task(self.base, folder, name, entry, head), [each for each in names if each != name]
 
@@ -165,6 +182,7 @@ def training(backbone: Any) -> Answering:
         model = MultiTaskModel(encoder, pack.tasks, backbone.tokenizer.pad)
         for name, head in model.heads.items():
             head.load_state_dict({key: torch.from_numpy(value) for key, value in pack.head(name).items()})
+        model.ngrams = pack.ngrams()
         predictor = TrainedPredictor(model, backbone.tokenizer)
         return lambda texts, tasks: predictor(texts, tasks)
 
@@ -179,7 +197,8 @@ def base_pack(folder: Path, backbone: Any, name: str) -> Pack:
     manifest = Manifest(
         name="random", version="0", backbone=BackboneName(name=name, sha256=backbone.sha256), tasks=entries
     )
-    return write_pack(folder, manifest, heads, {})
+    ngrams = {task: ngrams_of(entry, n) for n, (task, entry) in enumerate(entries.items()) if entry.ngrams}
+    return write_pack(folder, manifest, heads, {}, ngrams=ngrams)
 
 
 def measure(backbone: str, cases: int, folder: Path, out: Path | None) -> Figures:

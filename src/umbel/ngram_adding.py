@@ -78,8 +78,8 @@ def add_ngrams(
         raise InputError(f"{task}: a task of kind {pack.tasks[task].kind}", "only text-classification reads n-grams")
     with spinner(f"reading the data of {task}"):
         data = load(declared_alone(load_spec(declaration), pack, task))
-        train, dev = (_rows(model, task, list(examples)) for examples in (data.train_of(task), data.dev_of(task)))
-    logits = _head_logits(model, task, [example.text for example in dev.examples])
+        train, dev = (rows_of(model, task, list(examples)) for examples in (data.train_of(task), data.dev_of(task)))
+    logits = head_logits(model, task, [example.text for example in dev.examples])
     with spinner("learning which n-grams go with which labels"):
         ngrams, judged = learn(pack.tasks[task], train, dev, logits, longest)
         entry = _entry(model, task, ngrams, judged, dev, logits)
@@ -101,7 +101,7 @@ def add_ngrams(
     return Added(written, judged, len(ngrams.vocabulary.keys), size, unchanged)
 
 
-def _rows(model: Model, task: str, examples: Sequence[Example]) -> Rows:
+def rows_of(model: Model, task: str, examples: Sequence[Example]) -> Rows:
     """Return rows with what their gold answers make of logits.
 
     Raises:
@@ -118,7 +118,8 @@ def _rows(model: Model, task: str, examples: Sequence[Example]) -> Rows:
     return Rows(examples, np.stack(targets))
 
 
-def _head_logits(model: Model, task: str, texts: Sequence[str]) -> NDArray[np.float32]:
+def head_logits(model: Model, task: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return what the task's head says of texts, without its n-grams, `[texts, labels]`."""
     found = []
     with row_bar("reading dev rows") as told:
         for some in chunked(texts, CHUNK):

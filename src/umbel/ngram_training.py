@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 LONGEST = 3  # characters
 LEAST_ROWS = 2  # n-grams of fewer train rows are not learnt
 STRENGTH = 0.05  # of the squared penalty on weights, for features of length 1 (docs/log.md)
-STEPS = 60
+STEPS = 100
 SHARES = np.linspace(0.0, 2.0, 21)  # of n-grams, beside a head's one
 
 
