@@ -100,8 +100,9 @@ class OpenVinoEngine:
             compiled = self._compiled if self._running == 1 else self._shared_out
         try:
             request = self._request(compiled)
-            # In the order of the graph's inputs; without sharing, the results would be copied twice.
-            request.infer(list(inputs), share_inputs=True, share_outputs=True)
+            # By the places of the graph's inputs: of a list the library looks at all of them first, for 0.1 ms. Without
+            # sharing, the results would be copied twice.
+            request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)
         finally:
             with self._lock:
                 self._running -= 1

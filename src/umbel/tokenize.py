@@ -51,7 +51,8 @@ class SentencePieces:
     def cut(self, texts: Sequence[str]) -> list[Pieces]:
         """Return each text's token ids and offsets."""
         mapped = [text.translate(self._table) for text in texts]
-        found = self._processor.encode_as_offset_mapping(mapped)
+        # One by one: for a list the library starts threads, each time anew (docs/log.md).
+        found = [self._processor.encode_as_offset_mapping(text) for text in mapped]
         return [self._pieces(*row) for row in zip(texts, mapped, found, strict=True)]
 
     def describe(self) -> bytes:

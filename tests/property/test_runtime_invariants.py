@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 def model(request, folder):
     backbone = folder / "backbone"
     if not backbone.exists():
-        write_tiny_pack(folder / "tiny", write_tiny_backbone(backbone))
+        write_tiny_pack(folder / "tiny", write_tiny_backbone(backbone), ngrams=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UMBEL_CACHE", str(folder / "cache"))
         return umbel.load(folder / "tiny", precision=request.param)
@@ -62,9 +62,11 @@ def test_a_text_is_encoded_once_for_any_number_of_tasks(model, texts, count):
 def test_tasks_that_come_go_or_are_trained_again_leave_the_rest_as_they_were(folder, tmp_path, model, monkeypatch):
     monkeypatch.setenv("UMBEL_CACHE", str(tmp_path))
     entry = TaskEntry(kind="text-classification", labels=("a", "b", "c"), metric="accuracy")
-    grown = write_tiny_pack(tmp_path / "grown", folder / "backbone", **{f"new{n}": entry for n in range(40)})
+    grown = write_tiny_pack(
+        tmp_path / "grown", folder / "backbone", ngrams=True, **{f"new{n}": entry for n in range(40)}
+    )
     shrunk = tmp_path / "shrunk"
-    write_tiny_pack(shrunk, folder / "backbone")
+    write_tiny_pack(shrunk, folder / "backbone", ngrams=True)
     texts = ["good to Paris", "这 bad", "to " * 70]
     before = model(texts, TASKS)
     for pack in (grown.folder, shrunk):

@@ -80,3 +80,13 @@ def test_what_is_stored_is_read_again():
 def test_other_arrays_are_refused(change):
     with pytest.raises(ValueError, match="not the n-grams"):
         ngrams_of(3, reading(a=[1, 0]).tensors() | change, 2)
+
+
+@given(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=300), st.sets(st.integers(0, 2**32 - 1), max_size=30))
+def test_every_key_is_found_and_nothing_else(keys, others):
+    known = np.array(sorted(keys), np.uint32)
+    vocabulary = Vocabulary(known, np.ones(len(known), np.float32))
+    wanted = np.array(sorted(keys | others), np.uint32)
+    places, values = vocabulary.features(wanted, np.ones(len(wanted), np.int64))
+    np.testing.assert_array_equal(places, np.arange(len(known)))
+    np.testing.assert_allclose(values, 1 / math.sqrt(len(known)), rtol=1e-5)

@@ -116,6 +116,12 @@ def test_a_failed_write_leaves_the_old_pack(pack, monkeypatch):
     assert [path.name for path in pack.folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_ngrams_take_the_newest_format(tmp_path, pack):
+    folder = Path(pack.manifest.backbone.name)
+    assert write_tiny_pack(tmp_path / "read", folder, ngrams=True).manifest.format == 9
+    assert '"ngrams"' not in pack.manifest.model_dump_json()
+
+
 @pytest.mark.parametrize(
     ("known", "number"), [({}, 3), ({"brevity": 0.5}, 6), ({"trim_end": "的"}, 6), ({"heads": 2}, 8)]
 )

@@ -47,7 +47,6 @@ TASKS = {
         labels=("food", "place", "price"),
         multi_label=True,
         metric="macro-f1",
-        ngrams=NgramsFile(file="", sha256="", longest=3, without=20.0, score=25.0),
     ),
     "urgency": TaskEntry(kind="regression", metric="spearman"),
     "entities": TaskEntry(kind="token-classification", labels=("place",), metric="f1"),
@@ -79,15 +78,19 @@ def write_tiny_pack(
     seed: int = 1,
     branches: bool = False,
     blank: float = 0.0,
+    ngrams: bool = False,
     **entries: TaskEntry,
 ) -> Pack:
     """Write a pack of random heads, with `branches` of random readouts, too; `entries` replace or add tasks.
 
-    `blank` is the readouts' `Calibration.blank`.
+    `blank` is the readouts' `Calibration.blank`. With `ngrams` the task `topics` reads random character n-grams.
     """
     loaded = load_backbone(backbone)
     random = np.random.default_rng(seed)
     tasks = TASKS | entries
+    if ngrams:
+        read = NgramsFile(file="", sha256="", longest=3, without=20.0, score=25.0)
+        tasks |= {"topics": tasks["topics"].model_copy(update={"ngrams": read})}
     heads = {}
     for name, entry in tasks.items():
         kind = kind_of(entry.kind)
@@ -106,9 +109,9 @@ def write_tiny_pack(
         branches=BranchesFile(file="", sha256="", blank=blank) if branches else None,
     )
     shapes = shapes_of(HIDDEN) if branches else {}
-    ngrams = {"topics": _ngrams(len(tasks["topics"].labels))} if tasks["topics"].ngrams else {}
+    read_off = {"topics": _ngrams(len(tasks["topics"].labels))} if ngrams else {}
     readouts = {name: (random.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
-    return write_pack(folder, manifest, heads, {}, branches=readouts, ngrams=ngrams)
+    return write_pack(folder, manifest, heads, {}, branches=readouts, ngrams=read_off)
 
 
 def _ngrams(labels: int) -> Ngrams:
