@@ -1,6 +1,7 @@
 """A pack on disk: what is written is read, damage is told, nothing is half-written."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
