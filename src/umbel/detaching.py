@@ -22,7 +22,7 @@ from umbel.errors import InputError
 from umbel.evaluate import answered
 from umbel.frozen import HiddenStates
 from umbel.pack import ForkFile, Pack, TaskEntry
-from umbel.publish import DevLogits, observe, scores_of
+from umbel.publish import DevLogits, observe, read_ngrams, scores_of
 from umbel.train import Trainer
 from umbel.ways import Way
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from umbel.manifest import NgramsFile
+    from umbel.ngrams import Ngrams
     from umbel.records import Example, Prediction
     from umbel.spec import PackSpec, TrainSpec
     from umbel.train import Reporter
@@ -53,6 +55,7 @@ class Forked:
     fork: Mapping[str, NDArray[Any]]
     golds: Mapping[str, Sequence[Any]]
     predictions: Mapping[str, Sequence[Prediction]]
+    ngrams: Mapping[str, Ngrams]
 
 
 class UpperEncoder(nn.Module):
@@ -117,7 +120,6 @@ class OwnPart:
         encoder = cast("BertEncoder", self.upper)  # it answers what a training asks of an encoder
         self.trainer = Trainer(spec, data, backbone, folder, reporter, encoder=encoder)
         self.heads = {task: self.trainer.model.heads[task] for task in tasks}
-        self.trainer.model.ngrams = pack.ngrams(tasks)
         for task, head in self.heads.items() if not fresh else ():
             head.load_state_dict({name: torch.from_numpy(value) for name, value in pack.head(task).items()})
 
@@ -135,16 +137,25 @@ class OwnPart:
     def run(self) -> Forked:
         """Train, or go on where it was broken off; calibrate and score what is stored."""
         self.trainer.run()
-        fork = self._stored()
-        return self.answer(fork)
+        return self.answer(self._stored(), {task.name for task in self.trainer.spec.tasks if task.ngrams})
 
-    def answer(self, fork: Mapping[str, NDArray[Any]], told: Callable[[int], None] = lambda rows: None) -> Forked:
+    def answer(
+        self,
+        fork: Mapping[str, NDArray[Any]],
+        reading: Collection[str] = (),
+        told: Callable[[int], None] = lambda rows: None,
+    ) -> Forked:
         """Calibrate and score the part as it is now; untrained, that is the tasks as they stand in the pack.
 
-        `told` is called with how many dev rows more are answered.
+        N-grams of the tasks in `reading` are learnt anew, as they are declared; those of others are the pack's. `told`
+        is called with how many dev rows more are answered.
         """
         observe(self.trainer)
+        ngrams = self.trainer.model.ngrams = self.pack.ngrams(set(self.tasks) - set(reading))
+        known = {task: self.pack.manifest.tasks[task].ngrams for task in ngrams}
         dev = DevLogits(self.trainer, told)
+        if reading:
+            known |= read_ngrams(self.trainer, dev)
         reports = scores_of(self.trainer, dev)
         golds: dict[str, list[Any]] = {task: [] for task in self.tasks}
         said: dict[str, list[Prediction]] = {task: [] for task in self.tasks}
@@ -154,8 +165,8 @@ class OwnPart:
                     if task in example.golds:
                         golds[task].append(example.golds[task])
                         said[task].append(predictions[task])
-        entries = {task: self._entry(task, reports[task]) for task in self.tasks}
-        return Forked(entries, {task: _arrays(head) for task, head in self.heads.items()}, fork, golds, said)
+        entries = {task: self._entry(task, reports[task], known.get(task)) for task in self.tasks}
+        return Forked(entries, {task: _arrays(head) for task, head in self.heads.items()}, fork, golds, said, ngrams)
 
     def _stored(self) -> Mapping[str, NDArray[Any]]:
         """Return what the pack will hold of the layers, and give them the same, rounded as it is stored."""
@@ -169,7 +180,7 @@ class OwnPart:
         _load(self.upper, self.first, adapters.merge(self.shared, fork))
         return fork
 
-    def _entry(self, name: str, report: Mapping[str, Any]) -> TaskEntry:
+    def _entry(self, name: str, report: Mapping[str, Any], ngrams: NgramsFile | None) -> TaskEntry:
         """Return the pack's entry with calibration and scores of the part; `together` keeps the score before."""
         task, before = self.trainer.model.tasks[name], self.pack.manifest.tasks[name]
         kept = {name: before.scores[name] for name in ("alone", "together") if name in before.scores}
@@ -184,6 +195,7 @@ class OwnPart:
                 "trim_end": task.trim_end,
                 "scores": {**report, **together, **kept},
                 "fork": fork,
+                "ngrams": ngrams,
             }
         )
 

@@ -93,7 +93,9 @@ def detach_pack(
     draft = target.with_name(f".{target.name}.{os.getpid()}.detached")
     try:
         with spinner("compiling, and comparing what must not have changed"):
-            again = load_model(write_tasks(pack, draft, forked.entries, forked.heads, forked.fork).folder)
+            again = load_model(
+                write_tasks(pack, draft, forked.entries, forked.heads, forked.fork, forked.ngrams).folder
+            )
             unchanged = prove(model, again, task)
             before, after = (_score(each, task, data) for each in (model, again))
         size = sum(path.stat().st_size for path in draft.glob(f"forks/{task}.safetensors"))

@@ -74,12 +74,13 @@ def write_tasks(
     entries: Mapping[str, TaskEntry],
     heads: Mapping[str, Tensors],
     fork: Tensors = _NOTHING,
+    ngrams: Mapping[str, Ngrams] = MappingProxyType({}),
 ) -> Pack:
     """Write a copy of a pack in which some tasks are new or others; no other file's bytes change, nor its card.
 
     `folder` may be the pack's own; it is replaced only when all of it is on disk. A task without a head is asked by its
     instruction. `fork` are upper layers of their own, which the tasks have together; the entries' `fork` says of which
-    form and from which layer.
+    form and from which layer. `ngrams` are other ones; a task keeps the pack's where its entry has them.
 
     Raises:
         CacheError: the folder cannot be written.
@@ -92,6 +93,8 @@ def write_tasks(
             stored = _save(draft, f"heads/{name}.safetensors", heads[name]) if heads[name] else None
             own = entry.fork.model_copy(update=file.model_dump()) if entry.fork and file else None
             tasks[name] = entry.model_copy(update={"head": stored, "fork": own})
+            if name in ngrams:
+                tasks[name] = _with_ngrams(draft, name, tasks[name], ngrams)
         _drop_forks(draft, {entry.fork.file for entry in tasks.values() if entry.fork})
         _drop_ngrams(draft, tasks)
         return source.manifest.model_copy(update={"tasks": tasks})

@@ -21,6 +21,7 @@ from umbel.cache import atomic_write
 from umbel.console import training as shown
 from umbel.kinds.base import kind_of
 from umbel.manifest import TaskEntry
+from umbel.ngrams import ngrams_of
 from umbel.pack import MANIFEST, Pack, read_pack
 from umbel.packing import write_tasks
 from umbel.report import read_json
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 STATE, PARTS, BARE, ALONE = "separation.json", "parts", "bare", "alone"
 WHOLE = Way("fork", 0)  # what a task has that shares nothing
-ENTRY, HEADS, LAYERS = "entries.json", "head.safetensors", "fork.safetensors"
+ENTRY, HEADS, LAYERS, NGRAMS = "entries.json", "head.safetensors", "fork.safetensors", "ngrams.safetensors"
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Parts:
                 done += more
                 advance(done, rows)
 
-            return part.answer({}, told)
+            return part.answer({}, told=told)
 
     def alone(self, task: str) -> float:
         """Train a task alone over the untouched backbone, on as many rows as it sees jointly; return its score."""
@@ -112,7 +113,12 @@ class Parts:
         entries = {task: TaskEntry.model_validate(known[task]) for task in takers or tasks}
         heads = {task: load_file(place / f"{task}.{HEADS}") for task in entries}
         fork = load_file(place / LAYERS) if any(entry.fork for entry in entries.values()) else {}
-        return write_tasks(pack, self.folder / PARTS / "draft", entries, heads, fork)
+        ngrams = {
+            task: ngrams_of(entry.ngrams.longest, load_file(place / f"{task}.{NGRAMS}"), len(entry.labels))
+            for task, entry in entries.items()
+            if entry.ngrams
+        }
+        return write_tasks(pack, self.folder / PARTS / "draft", entries, heads, fork, ngrams)
 
     def nothing_shared(self) -> Pack:
         """Return a draft of the pack in which every task has all layers to itself."""
@@ -192,8 +198,9 @@ class Parts:
     def _restored(self, basis: str) -> State:
         sizes = {source: len(rows) for source, rows in (self.data.train | self.data.dev).items()}
         settings = self.spec.separation.model_dump(include={"epochs", "rank"})
-        parts = (basis, self.backbone.sha256, sizes, settings, self.spec.train.model_dump_json())
-        name = hashlib.sha256(repr(parts).encode()).hexdigest()
+        parts = [basis, self.backbone.sha256, sizes, settings, self.spec.train.model_dump_json()]
+        parts += [reads] if (reads := {task.name: task.ngrams for task in self.spec.tasks if task.ngrams}) else []
+        name = hashlib.sha256(repr(tuple(parts)).encode()).hexdigest()
         path = self.folder / STATE
         kept = State(**read_json(path, "what was measured")) if path.exists() else State()
         if kept.name == name:
@@ -207,6 +214,8 @@ def _keep(place: Path, forked: Forked) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for task, head in forked.heads.items():
         save_file(dict(head), place / f"{task}.{HEADS}")
+    for task, ngrams in forked.ngrams.items():
+        save_file(ngrams.tensors(), place / f"{task}.{NGRAMS}")
     if forked.fork:
         save_file(dict(forked.fork), place / LAYERS)
     entries = {task: entry.model_dump(mode="json") for task, entry in forked.entries.items()}

@@ -55,7 +55,7 @@ def publish(trainer: Trainer, folder: Path, progress: Callable[[int, int], None]
         progress(done, rows)
 
     dev = DevLogits(trainer, told)
-    ngrams = _read_ngrams(trainer, dev)
+    ngrams = read_ngrams(trainer, dev)
     reports = scores_of(trainer, dev)
     readouts = _arrays(trainer.model.readouts) | _known(trainer)
     branches = _branches(trainer, asked, told, len(readouts.get(KNOWN, ())))
@@ -105,7 +105,7 @@ def observe(trainer: Trainer) -> None:
         trainer.model.tasks[name] = kind_of(task.kind).observe(task, rows)
 
 
-def _read_ngrams(trainer: Trainer, dev: DevLogits) -> dict[str, NgramsFile]:
+def read_ngrams(trainer: Trainer, dev: DevLogits) -> dict[str, NgramsFile]:
     """Give tasks that declare n-grams, and are better with them on dev rows, theirs; return what is known of each."""
     found = {}
     for declared in trainer.spec.tasks:

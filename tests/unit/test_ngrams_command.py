@@ -161,3 +161,24 @@ def test_teaching_anew_drops_them_and_corrections_see_them(trained):
     assert done.exit_code == 0, done.output
     assert read_pack("taught").manifest.tasks["team"].ngrams is None
     assert not list((trained / "taught").glob("ngrams/*"))
+
+
+def test_a_task_that_is_detached_learns_them_anew(home):
+    (home / "pack.yaml").write_text(DECLARATION.replace("column: team}]", "column: team}]\n    ngrams: 3", 1))
+    assert invoke("train", "pack.yaml", "--out", "run").exit_code == 0
+    done = invoke("detach", "run/pack", "team", "--from-layer", 1, "--out", "own", "--anyway")
+    assert done.exit_code == 0, done.output
+    pack = read_pack("own")
+    pack.verify()
+    assert pack.manifest.tasks["team"].ngrams
+    assert pack.manifest.tasks["team"].scores["score"] == 100
+    assert umbel.load("own")("good zelda to Paris")["team"].label == "red"
+
+
+def test_tasks_alone_read_what_they_declare(home):
+    (home / "pack.yaml").write_text(DECLARATION.replace("column: team}]", "column: team}]\n    ngrams: 3", 1))
+    done = invoke("train", "pack.yaml", "--sharing", "none", "--out", "run")
+    assert done.exit_code == 0, done.output
+    pack = read_pack("run/pack")
+    assert [name for name, entry in pack.manifest.tasks.items() if entry.ngrams] == ["team"]
+    assert umbel.load("run/pack")("bad quix to Paris")["team"].label == "blue"
