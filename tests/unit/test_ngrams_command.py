@@ -2,6 +2,7 @@
 
 import json
 
+import ngrams as experiment
 import numpy as np
 import pytest
 import torch
@@ -182,3 +183,16 @@ def test_tasks_alone_read_what_they_declare(home):
     pack = read_pack("run/pack")
     assert [name for name, entry in pack.manifest.tasks.items() if entry.ngrams] == ["team"]
     assert umbel.load("run/pack")("bad quix to Paris")["team"].label == "blue"
+
+
+def test_the_experiment_tries_what_the_command_would_do(trained, monkeypatch, capsys):
+    monkeypatch.setattr(experiment, "DECLARATION", trained / "pack.yaml")
+    monkeypatch.setattr(experiment, "FIGURES", trained / "figures.json")
+    monkeypatch.setattr(experiment.sys, "argv", ["ngrams.py", "--pack", "run/pack", "--longest", "2"])
+    experiment.main()
+    kept = json.loads((trained / "figures.json").read_text())
+    assert list(kept) == ["team", "mood"]
+    found = kept["team"]["2, 0.05"]
+    assert (found["train"], found["dev"], found["alone"], found["score"]) == (160, 80, 100, 100)
+    assert found["without"] < 100
+    assert "team" in capsys.readouterr().out
