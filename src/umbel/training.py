@@ -119,7 +119,11 @@ def _train(
             trainer.teach(teach)
     adapters = train_writers(spec, folder, restart, _shown)
     with count_bar("calibrating on dev, and writing the pack", "rows") as told:
-        return put_in(publish(trainer, folder / name, told), adapters).folder
+        pack = publish(trainer, folder / name, told)
+    for task in spec.tasks:
+        if task.ngrams and pack.manifest.tasks[task.name].ngrams is None:
+            console.print(f"{task.name}: reads no n-grams; with them it is no better on dev rows", soft_wrap=True)
+    return put_in(pack, adapters).folder
 
 
 def _begin(trainer: Trainer) -> None:

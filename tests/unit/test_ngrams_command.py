@@ -136,6 +136,13 @@ def test_a_declared_task_has_them_from_its_training(home):
         assert json.loads(done.stdout)["team"]["score"] == 100, done.output
 
 
+def test_a_declared_task_that_is_no_better_with_them_is_told(home):
+    (home / "pack.yaml").write_text(DECLARATION.replace("column: mood}]", "column: mood}]\n    ngrams: 3", 1))
+    done = invoke("train", "pack.yaml", "--out", "run")
+    assert "mood: reads no n-grams" in told_by(done)
+    assert read_pack("run/pack").manifest.tasks["mood"].ngrams is None
+
+
 def test_a_declaration_with_ngrams_for_spans_is_refused(home):
     (home / "pack.yaml").write_text(DECLARATION.replace("column: places}]", "column: places}]\n    ngrams: 3", 1))
     assert "tasks.place.ngrams: token-classification reads no n-grams" in told_by(invoke("train", "pack.yaml"))
