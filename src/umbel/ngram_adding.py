@@ -19,20 +19,21 @@ from umbel.batches import chunked
 from umbel.calibrate import MIN_ROWS
 from umbel.card import card_of
 from umbel.data import load
+from umbel.declaration import VERSION
 from umbel.detachment import check_task, declared_alone
 from umbel.errors import InputError
 from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
 from umbel.loading import ready_model
 from umbel.packing import moved, write_ngrams
-from umbel.scoring import runtime_predictor
+from umbel.records import language_of
 from umbel.spec import load_spec
 from umbel.teach import prove
 from umbel.terminal import file_size, output, row_bar, spinner
 from umbel.training import need_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from umbel.manifest import TaskEntry
     from umbel.ngram_training import Judged, Rows
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from umbel.runtime import Model
 
 CHUNK = 512  # dev rows between two steps of the bar
+NO_OFFSETS: NDArray[np.int32] = np.zeros((0, 2), np.int32)  # classes are answered without them
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,15 @@ def add_ngrams(
 
     Raises:
         MissingExtraError: torch is not installed.
-        InputError: the task is not there or of another kind, has too few rows, or a shipped pack would be changed.
+        InputError: the task is not there or of another kind, has too few rows, the version is none, or a shipped pack
+            would be changed.
         UmbelError: the proof failed; the pack is as it was.
     """
     need_torch()
     from umbel.ngram_training import learn
 
+    if version and not VERSION.fullmatch(version):
+        raise InputError(f"--version: found {version!r}", "give three numbers like 1.0.0")
     model = ready_model(name)
     pack = model.pack
     check_task(pack, name, task, out)
@@ -82,15 +87,12 @@ def add_ngrams(
     logits = head_logits(model, task, [example.text for example in dev.examples])
     with spinner("learning which n-grams go with which labels"):
         ngrams, judged = learn(pack.tasks[task], train, dev, logits, longest)
-        entry = _entry(model, task, ngrams, judged, dev, logits)
+        entry = _entry(model, task, ngrams, judged, dev, logits, data.dev)
     target = out or pack.folder
     draft = target.with_name(f".{target.name}.{os.getpid()}.ngrams")
     try:
-        with spinner("scoring, and comparing what must not have changed"):
+        with spinner("comparing what must not have changed"):
             version = version or pack.manifest.version
-            again = load_model(write_ngrams(pack, draft, task, entry, ngrams, version, card_of).folder)
-            report = evaluate(runtime_predictor(again), {task: again.tasks[task]}, data.dev)[task]
-            entry = entry.model_copy(update={"scores": entry.scores | report})
             again = load_model(write_ngrams(pack, draft, task, entry, ngrams, version, card_of).folder)
             unchanged = prove(model, again, task)
         size = (draft / f"ngrams/{task}.safetensors").stat().st_size
@@ -129,19 +131,31 @@ def head_logits(model: Model, task: str, texts: Sequence[str]) -> NDArray[np.flo
 
 
 def _entry(
-    model: Model, task: str, ngrams: Ngrams, judged: Judged, dev: Rows, logits: NDArray[np.float32]
+    model: Model,
+    task: str,
+    ngrams: Ngrams,
+    judged: Judged,
+    dev: Rows,
+    logits: NDArray[np.float32],
+    files: Mapping[str, Sequence[Example]],
 ) -> TaskEntry:
-    """Return the task's entry, calibrated anew."""
+    """Return the task's entry, calibrated and scored anew on the dev rows, which stand in `files`."""
     mixed = [row + ngrams.of(example.text) for row, example in zip(logits, dev.examples, strict=True)]
     languages = [example.language for example in dev.examples]
     known = model.tasks[task]
-    fitted, errors = kind_of(known.kind).calibrate(known, mixed, list(dev.targets), languages)
+    kind = kind_of(known.kind)
+    fitted, errors = kind.calibrate(known, mixed, list(dev.targets), languages)
+    said = {
+        example.text: {task: kind.predict(fitted, values, example.text, NO_OFFSETS, language_of(example.text))}
+        for example, values in zip(dev.examples, mixed, strict=True)
+    }
+    report = evaluate(lambda texts, _: [said[text] for text in texts], {task: fitted}, files)[task]
     entry = model.pack.manifest.tasks[task]
     update = {
         "temperature": dict(fitted.temperature),
         "thresholds": dict(fitted.thresholds),
         "ngrams": judged.entry(ngrams.longest),
-        "scores": entry.scores | {name: round(error, 4) for name, error in errors.items()},
+        "scores": entry.scores | report | {name: round(error, 4) for name, error in errors.items()},
     }
     return entry.model_copy(update=update)
 
