@@ -5,6 +5,7 @@ A training that runs in one process does nothing of this. Knows nothing of model
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +82,9 @@ def joined() -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    # Its functions keep the group that there is when it is first imported, as it is in a training. A group that they
+    # keep is never destroyed, and its threads now and then abort the process at its end.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

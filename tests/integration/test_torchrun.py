@@ -34,23 +34,41 @@ def declaration(tmp_path: Path) -> Path:
     return tmp_path / "pack.yaml"
 
 
-def torchrun(declaration: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "umbel", "train", declaration.name, *options]
-    environment = os.environ | {"UMBEL_CACHE": str(declaration.parent / "cache"), "COLUMNS": "80"}
-    return subprocess.run(
-        command, cwd=declaration.parent, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+LEAVING = """
+from pathlib import Path
+from umbel.processes import joined
+with joined() as processes:
+    import torch.distributed.nn.functional
+    processes.from_leader(None)
+names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+assert not [name for name in names if "gloo" in name], names
+"""
+
+
+def torchrun(folder: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *what]
+    settings = os.environ | {"UMBEL_CACHE": str(folder / "cache"), "COLUMNS": "80"}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=300, check=False)
+
+
+def trained(declaration: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return torchrun(declaration.parent, "-m", "umbel", "train", declaration.name, *options)
 
 
 def test_a_training_in_two_processes_writes_one_pack_and_speaks_with_one_voice(declaration: Path) -> None:
-    done = torchrun(declaration)
+    done = trained(declaration)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("umbel analyze --samples --pack runs/two/pack") == 1
     assert done.stdout.count("480 rows in all") == 1
     manifest = json.loads((declaration.parent / "runs/two/pack/manifest.json").read_text())
     assert manifest["tasks"]["mood"]["scores"]["score"] == 100.0
     assert manifest["training"]["rows"] == 480
-    again = torchrun(declaration)
+    again = trained(declaration)
     assert "goes on from step 60, after 480 rows" in again.stdout
-    assert "goes on" not in torchrun(declaration, "--restart").stdout
+    assert "goes on" not in trained(declaration, "--restart").stdout
+
+
+def test_nothing_is_left_of_the_group_of_processes(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    done = torchrun(tmp_path, "leaving.py")
+    assert done.returncode == 0, done.stderr
