@@ -20,7 +20,7 @@ from umbel import calibrate
 from umbel.kinds.base import kind_of
 from umbel.manifest import NgramsFile
 from umbel.metrics import better
-from umbel.ngrams import Ngrams, Vocabulary, counted
+from umbel.ngrams import Ngrams, Vocabulary, as_stored, counted
 from umbel.records import Example, Task, language_of
 
 Floats = NDArray[np.float32]
@@ -65,7 +65,7 @@ def learn(task: Task, train: Rows, dev: Rows, logits: Floats, longest: int = LON
     """Return n-grams, weighed as they should count beside a head that gives `logits` `[dev rows, labels]`."""
     ngrams = fit(task, [example.text for example in train.examples], train.targets, longest)
     judged = judge(task, logits, np.stack([ngrams.of(example.text) for example in dev.examples]), dev)
-    weight = (ngrams.weight.astype(np.float32) * judged.share).astype(np.float16)
+    weight = as_stored(ngrams.weight * np.float32(judged.share))
     return replace(ngrams, weight=weight, bias=ngrams.bias * np.float32(judged.share)), judged
 
 
@@ -76,10 +76,10 @@ def fit(task: Task, texts: Sequence[str], targets: NDArray[Any], longest: int = 
     often = counts >= min(LEAST_ROWS, counts.max())
     keys, counts = keys[often], counts[often]
     idf = np.log((1 + len(texts)) / (1 + counts)) + 1
-    vocabulary = Vocabulary(keys, idf.astype(np.float16).astype(np.float32))  # as it is stored
+    vocabulary = Vocabulary(keys, as_stored(idf))
     rows = [vocabulary.features(*each) for each in found]
     weight, bias = _regression(rows, len(keys), torch.from_numpy(targets), len(task.labels))
-    return Ngrams(longest, vocabulary, weight.numpy().astype(np.float16), bias.numpy())
+    return Ngrams(longest, vocabulary, as_stored(weight.numpy()), bias.numpy())
 
 
 def _regression(

@@ -53,17 +53,20 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Ngrams:
-    """What a task's n-grams of up to `longest` characters add to its logits: `weight` `[n-grams, labels]`, `bias`."""
+    """What a task's n-grams of up to `longest` characters add to its logits: `weight` `[n-grams, labels]`, `bias`.
+
+    Weights are `as_stored`, in 32 bits: of many labels they would take longer to convert than to find.
+    """
 
     longest: int
     vocabulary: Vocabulary
-    weight: NDArray[np.float16]
+    weight: Floats
     bias: Floats
 
     def logits(self, hashes: Hashes, counts: NDArray[np.int64]) -> Floats:
         """Return what to add to the logits `[labels]` of a text with these n-grams (`counted`)."""
         places, values = self.vocabulary.features(hashes, counts)
-        found: Floats = np.einsum("n,nl->l", values, self.weight[places].astype(np.float32)) + self.bias
+        found: Floats = np.einsum("n,nl->l", values, self.weight[places]) + self.bias
         return found
 
     def of(self, text: str) -> Floats:
@@ -72,8 +75,13 @@ class Ngrams:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays as a pack stores them."""
-        idf = self.vocabulary.idf.astype(np.float16)
-        return {"keys": self.vocabulary.keys, "idf": idf, "weight": self.weight, "bias": self.bias}
+        idf, weight = (values.astype(np.float16) for values in (self.vocabulary.idf, self.weight))
+        return {"keys": self.vocabulary.keys, "idf": idf, "weight": weight, "bias": self.bias}
+
+
+def as_stored(values: NDArray[Any]) -> Floats:
+    """Return values rounded to the 16 bits that a pack keeps of them."""
+    return values.astype(np.float16).astype(np.float32)
 
 
 def ngrams_of(longest: int, tensors: dict[str, NDArray[Any]], labels: int) -> Ngrams:
@@ -87,4 +95,4 @@ def ngrams_of(longest: int, tensors: dict[str, NDArray[Any]], labels: int) -> Ng
     if not known or {name: value.shape for name, value in tensors.items()} != wanted:
         raise ValueError("not the n-grams of a task with these labels")
     vocabulary = Vocabulary(tensors["keys"], tensors["idf"].astype(np.float32))
-    return Ngrams(longest, vocabulary, tensors["weight"], tensors["bias"])
+    return Ngrams(longest, vocabulary, tensors["weight"].astype(np.float32), tensors["bias"])

@@ -22,7 +22,7 @@ def hash_of(gram):
 def reading(**weights):
     keys = {hash_of(gram): weight for gram, weight in weights.items()}
     order = np.array(sorted(keys), np.uint32)
-    rows = np.array([keys[key] for key in order], np.float16)
+    rows = np.array([keys[key] for key in order], np.float32)
     return Ngrams(3, Vocabulary(order, np.ones(len(order), np.float32)), rows, np.array([0.5, 0.0], np.float32))
 
 

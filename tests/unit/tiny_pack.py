@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
-from umbel.ngrams import Ngrams, Vocabulary, counted
+from umbel.ngrams import Ngrams, Vocabulary, as_stored, counted
 from umbel.pack import BackboneName, BranchesFile, Manifest, NgramsFile, Pack, TaskEntry
 from umbel.packing import write_pack
 from umbel.readouts import shapes_of
@@ -118,6 +118,6 @@ def _ngrams(labels: int) -> Ngrams:
     """Return n-grams of the vocabulary's words, of random weights."""
     keys = np.unique(np.concatenate([counted(word, 3)[0] for word in VOCABULARY]))
     random = np.random.default_rng(len(keys))
-    vocabulary = Vocabulary(keys, random.uniform(1, 4, len(keys)).astype(np.float16).astype(np.float32))
-    weight = random.normal(size=(len(keys), labels)).astype(np.float16)
+    vocabulary = Vocabulary(keys, as_stored(random.uniform(1, 4, len(keys))))
+    weight = as_stored(random.normal(size=(len(keys), labels)))
     return Ngrams(3, vocabulary, weight, random.normal(size=labels).astype(np.float32))
