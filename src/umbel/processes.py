@@ -83,7 +83,7 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     # Its functions keep the group that there is when it is first imported, as it is in a training. A group that they
-    # keep is never destroyed, and its threads now and then abort the process at its end.
+    # keep is never destroyed, and its threads can abort the process at its end.
     importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("gloo")
     try:
