@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from umbel.manifest import VECTORS
 from umbel.pack import Manifest, TaskEntry
 
 SCORE_COLUMNS = (
@@ -30,6 +31,14 @@ The joint training went on from {pack} {version}, so that jointly a task has see
 NGRAMS = """\
 These tasks add to what their head reads off the encoding what a linear map reads off the text's character n-grams. Both
 scores are of dev rows whose other half fitted how much that counts.
+"""
+MAPPED_SCORES = {
+    "nearest": "texts whose nearest other text is the one that the untouched backbone says",
+    "found": "questions whose nearest passage is their own",
+}
+MAPPED = """\
+Vectors are the mean of the hidden states through a linear map, learnt on the sealed encoder. Both figures are of train
+texts that the map did not learn from; no other task reads it.
 """
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
@@ -72,6 +81,7 @@ def card_of(manifest: Manifest) -> str:
         "## By language",
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
         *_ngrams(manifest),
+        *_vectors(manifest),
         *_separation(manifest.training.get("separation")),
         *_branches(manifest),
         "## Data",
@@ -98,6 +108,18 @@ def _ngrams(manifest: Manifest) -> list[str]:
     ]
     head = ("task", "characters", "metric", "dev score without n-grams", "with them")
     return ["## Character n-grams", _table(head, rows), NGRAMS] if rows else []
+
+
+def _vectors(manifest: Manifest) -> list[str]:
+    """Return the section on the map that vectors are read through."""
+    rows = [
+        (name, says, _number(task.scores[f"{score}-before"]), _number(task.scores[score]))
+        for name, task in manifest.tasks.items()
+        if task.kind == VECTORS
+        for score, says in MAPPED_SCORES.items()
+        if score in task.scores
+    ]
+    return ["## Vectors", _table(("task", "percent of", "without the map", "with it"), rows), MAPPED] if rows else []
 
 
 def _separation(notes: Mapping[str, Any] | None) -> list[str]:

@@ -23,11 +23,11 @@ from umbel.flow_actions import ACTIONS, Action, Done, Turn, Watch, filled_in
 from umbel.flow_answers import MESSAGE, FlowAnswer, TextAnswer, plain_flow_answer, values_of
 from umbel.flow_forms import FORMS, WRITING_KIND, Form, Tasks
 from umbel.flow_spec import FlowSpec, Step, flow_of_file, flow_of_pack, read_flow_file
+from umbel.manifest import VECTORS
 from umbel.pack import Manifest, Pack, read_pack
 from umbel.questions import Predicate
 from umbel.records import language_of
 from umbel.retrieval import Index
-from umbel.retrieval.encoder import KIND as VECTOR_KIND
 
 if TYPE_CHECKING:
     from umbel.encodings import Encoding
@@ -130,7 +130,7 @@ class Flow:
         self._lock = threading.Lock()
         # Kept threads: the engine holds a request for each, and one that dies while the program ends can take it along.
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="umbel-flow")
-        self._vector_task = next((name for name, task in model.tasks.items() if task.kind == VECTOR_KIND), "")
+        self._vector_task = next((name for name, task in model.tasks.items() if task.kind == VECTORS), "")
 
     @classmethod
     def load(
@@ -306,7 +306,7 @@ def _unfit(spec: FlowSpec, manifest: Manifest) -> Iterator[str]:
     for step in spec.steps:
         if step.action == "ask" and manifest.branches is None:
             yield f"steps.{step.name}: pack {manifest.name} was not trained for questions"
-        if step.action == "search" and all(task.kind != VECTOR_KIND for task in manifest.tasks.values()):
+        if step.action == "search" and all(task.kind != VECTORS for task in manifest.tasks.values()):
             yield f"steps.{step.name}: pack {manifest.name} gives no vectors to search with"
 
 

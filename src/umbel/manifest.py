@@ -12,10 +12,12 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
-FORMAT = 9  # the newest this Umbel reads; a pack is written as the oldest that holds it
+FORMAT = 10  # the newest this Umbel reads; a pack is written as the oldest that holds it
 WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
 WITH_BLANK, WITH_BREVITY, WITH_KNOWN, WITH_HEADS = 5, 6, 7, 8  # known: layers that were trained anew, too
-WITH_NGRAMS = 9
+WITH_NGRAMS, WITH_MAP = 9, 10  # map: vectors have a head
+
+VECTORS = "feature-extraction"
 
 
 class _Record(BaseModel):
@@ -194,5 +196,6 @@ def format_of(manifest: Manifest) -> int:
         or any(entry.fork and entry.fork.anew for entry in manifest.tasks.values()),
         WITH_HEADS: manifest.reading and manifest.reading.heads,
         WITH_NGRAMS: any(entry.ngrams for entry in manifest.tasks.values()),
+        WITH_MAP: any(entry.head and entry.kind == VECTORS for entry in manifest.tasks.values()),
     }
     return max((number for number, needed in needs.items() if needed), default=1)

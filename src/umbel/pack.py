@@ -82,6 +82,8 @@ class Pack:
     def head(self, task: str) -> dict[str, NDArray[np.float32]]:
         """Return a task's head: `weight` `[width, hidden]`, `bias` `[width]`, for pooled kinds `query` `[hidden]`.
 
+        That of vectors maps the mean: its width is `hidden`, its query zero.
+
         Raises:
             PackError: the file is missing, damaged or of the wrong shape.
         """
@@ -91,7 +93,9 @@ class Pack:
         tensors = self._tensors(entry.head)
         kind = kind_of(entry.kind)
         wanted = {"weight", "bias"} | ({"query"} if kind.reads == "pooled" else set())
-        if set(tensors) != wanted or len(tensors["weight"]) != kind.width(self.tasks[task]):
+        if set(tensors) != wanted or len(tensors["weight"]) != (
+            kind.width(self.tasks[task]) if kind.trained else len(tensors["query"])
+        ):
             raise PackError(
                 f"{self.folder / entry.head.file}: not a head of {entry.kind} with these labels", _REINSTALL
             )

@@ -124,6 +124,29 @@ def write_ngrams(
     return changed(source, folder, change)
 
 
+def write_map(
+    source: Pack,
+    folder: Path,
+    name: str,
+    entry: TaskEntry,
+    head: Tensors,
+    version: str,
+    card: Callable[[Manifest], str],
+) -> Pack:
+    """Write a copy of a pack in which the task of vectors reads them through a map; else as `write_reading`.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        stored = _save(draft, f"heads/{name}.safetensors", head)
+        tasks = source.manifest.tasks | {name: entry.model_copy(update={"head": stored})}
+        return _carded(draft, source, {"tasks": tasks, "version": version}, card)
+
+    return changed(source, folder, change)
+
+
 def write_reading(
     source: Pack,
     folder: Path,

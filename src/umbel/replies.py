@@ -217,7 +217,7 @@ class PackWriter:
             return []
         if setting.knowledge not in self._indexes:
             index = self._opens_index(self._beside(setting.knowledge))
-            if index.maker.hashes == _hashes(self.model):
+            if index.maker.hashes == self.model.vector_hashes:
                 index.use(self.model)
             self._indexes[setting.knowledge] = index
         hits = self._indexes[setting.knowledge].search(text, setting.passages)
@@ -392,9 +392,3 @@ def _given(prediction: object) -> tuple[str, ...]:
     if isinstance(prediction, LabelsPrediction):
         return prediction.labels
     return (prediction.label or "",) if isinstance(prediction, LabelPrediction) else ()
-
-
-def _hashes(model: Model) -> tuple[str, str, str]:
-    manifest = model.pack.manifest
-    adapter = manifest.adapter.sha256 if manifest.adapter else ""
-    return manifest.backbone.sha256, adapter, model.tokenizer.sha256

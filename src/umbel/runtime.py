@@ -26,6 +26,7 @@ from umbel.gather import by_pace
 from umbel.heads import pooled
 from umbel.inquiries import Inquiry, Reply
 from umbel.kinds.base import kind_of
+from umbel.manifest import VECTORS
 from umbel.pack import Pack
 from umbel.questions import Question
 from umbel.reader import Reader
@@ -210,6 +211,14 @@ class Model:
             return Reply(result, tuple(self.ask(self.forward.encoding_of(reading), inquiry.questions, inquiry.exact)))
         except UmbelError as error:
             return error
+
+    @cached_property
+    def vector_hashes(self) -> tuple[str, str, str, str]:
+        """What its vectors depend on: the hashes of backbone, adapter, tokenizer and map, empty where there is none."""
+        manifest = self.pack.manifest
+        maps = (entry.head for entry in manifest.tasks.values() if entry.kind == VECTORS)
+        adapter, mapped = (file.sha256 if file else "" for file in (manifest.adapter, next(maps, None)))
+        return manifest.backbone.sha256, adapter, self.tokenizer.sha256, mapped
 
     @cached_property
     def writer(self) -> PackWriter:

@@ -158,11 +158,14 @@ def _torch_part(pack: Pack, backbone: Backbone, tasks: Sequence[str]) -> Predict
 
     from umbel.adapters import merge
     from umbel.backbones.bert import BertEncoder
-    from umbel.model import MultiTaskModel, TrainedPredictor
+    from umbel.model import MultiTaskModel, PooledHead, TrainedPredictor
 
     tensors = merge(merge(backbone.all_tensors(), pack.adapter()), pack.fork(tasks[0]))
     encoder = BertEncoder.from_tensors(backbone.shape, tensors)
     model = MultiTaskModel(encoder, {task: pack.tasks[task] for task in tasks}, backbone.tokenizer.pad)
+    for name in tasks:
+        if name not in model.heads and pack.manifest.tasks[name].head:  # the map of vectors
+            model.heads[name] = PooledHead(backbone.shape.hidden, backbone.shape.hidden)
     for name, head in model.heads.items():
         head.load_state_dict({key: torch.from_numpy(value) for key, value in pack.head(name).items()})
     model.ngrams = pack.ngrams(tasks)

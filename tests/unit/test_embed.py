@@ -1,4 +1,4 @@
-"""Feature extraction: vectors of length 1, no data, no head."""
+"""Feature extraction: vectors of length 1, no data, no head that training knows of."""
 
 import numpy as np
 import pytest

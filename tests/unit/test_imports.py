@@ -22,7 +22,7 @@ TRAINING = {
     *("backbones", "branching", "checkpoint", "lora", "model", "processes", "publish", "quiz", "reading_model"),
     *("affinity", "aggregation", "combining", "continuing", "detaching", "frozen", "interference", "optimizing"),
     *("reading_train", "targets", "train", "training", "vectors"),
-    *("ngram_training", "tuning", "writer_training"),
+    *("ngram_training", "tuning", "vector_training", "writer_training"),
 }
 
 

@@ -1,4 +1,7 @@
-"""Feature extraction: the text as a vector of length 1, the mean of its hidden states; nothing is trained."""
+"""Feature extraction: the text as a vector of length 1, the mean of its hidden states; joint training leaves it.
+
+A pack may read it through a linear map that was learnt afterwards (`umbel.vector_training`).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class FeatureExtraction(Untrained):
     reads: Literal["pooled", "tokens", "nothing"] = "pooled"
 
     def merge(self, task: Task, logits: Sequence[Floats], windows: Sequence[Window]) -> Floats:
-        """Return the mean of the windows' pooled hidden, weighted by tokens `[hidden]`."""
+        """Return the mean of what the windows give, weighted by tokens `[hidden]`."""
         return mean_of_windows(logits, windows)
 
     def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:

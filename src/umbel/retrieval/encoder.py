@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umbel.errors import PackError
+from umbel.manifest import VECTORS
 from umbel.pack import find_pack, shipped
 from umbel.records import VectorPrediction
 from umbel.windows import joined_offsets
@@ -18,29 +19,32 @@ if TYPE_CHECKING:
     from umbel.runtime import Model
 
 Floats = NDArray[np.float32]
-KIND = "feature-extraction"
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What vectors come from: `pack` is a shipped pack's name or a folder; vectors depend on the hashes alone."""
+    """What vectors come from: `pack` is a shipped pack's name or a folder; vectors depend on the hashes alone.
+
+    `map` is that of the map they are read through, if any.
+    """
 
     pack: str
     version: str
     backbone: str
     adapter: str
     tokenizer: str
+    map: str = ""
 
     @property
-    def hashes(self) -> tuple[str, str, str]:
-        """The hashes of backbone, adapter and tokenizer: vectors of equal ones can be compared."""
-        return self.backbone, self.adapter, self.tokenizer
+    def hashes(self) -> tuple[str, str, str, str]:
+        """The hashes of backbone, adapter, tokenizer and map: vectors of equal ones can be compared."""
+        return self.backbone, self.adapter, self.tokenizer, self.map
 
     def __str__(self) -> str:
         adapter = f"adapter {self.adapter[:8]}" if self.adapter else "no adapter"
-        return (
-            f"pack {self.pack} {self.version} (backbone {self.backbone[:8]}, {adapter}, tokenizer {self.tokenizer[:8]})"
-        )
+        parts = [f"backbone {self.backbone[:8]}", adapter, f"tokenizer {self.tokenizer[:8]}"]
+        parts += [f"map {self.map[:8]}"] if self.map else []
+        return f"pack {self.pack} {self.version} ({', '.join(parts)})"
 
 
 class Encoder(Protocol):
@@ -65,13 +69,13 @@ class PackEncoder:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.task = next((name for name, task in model.tasks.items() if task.kind == KIND), "")
+        self.task = next((name for name, task in model.tasks.items() if task.kind == VECTORS), "")
         manifest = model.pack.manifest
         if not self.task:
-            raise PackError(f"{manifest.name}: the pack gives no vectors", f"add a task of kind {KIND}, or take base")
-        adapter = manifest.adapter.sha256 if manifest.adapter else ""
-        hashes = (manifest.backbone.sha256, adapter, model.tokenizer.sha256)
-        self.maker = Maker(_name_of(model), manifest.version, *hashes)
+            raise PackError(
+                f"{manifest.name}: the pack gives no vectors", f"add a task of kind {VECTORS}, or take base"
+            )
+        self.maker = Maker(_name_of(model), manifest.version, *model.vector_hashes)
         self.longest = model.tokenizer.max_tokens - 2
 
     def vectors(self, texts: Sequence[str]) -> Floats:
