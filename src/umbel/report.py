@@ -44,7 +44,7 @@ def report_of(
     tasks = {
         name: _task(name, entry, (diagnosed or {}).get(name), (published or {}).get(name, ()))
         for name, entry in pack.manifest.tasks.items()
-        if entry.scores or name in (diagnosed or {})
+        if "score" in entry.scores or name in (diagnosed or {})
     }
     changes = {name: task["change"] for name, task in tasks.items() if task["change"] is not None}
     report: Plain = {
