@@ -10,6 +10,16 @@ import typer
 sharing_app = typer.Typer()
 
 JSON = typer.Option("--json", help="Print JSON instead of a table.")
+NamedPack = Annotated[
+    str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FOLDER", help="Where to write the pack.", show_default="in place"),
+]
+Version = Annotated[
+    str, typer.Option("--version", metavar="X.Y.Z", help="The new pack's version.", show_default="as it was")
+]
 
 
 def _examples(*lines: str) -> str:
@@ -101,9 +111,7 @@ def interference(
     ),
 )
 def report(
-    name: Annotated[
-        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
-    ],
+    name: NamedPack,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -166,9 +174,7 @@ def report(
     ),
 )
 def detach(
-    name: Annotated[
-        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
-    ],
+    name: NamedPack,
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task to detach.", show_default=False)],
     data: Annotated[
         Path, typer.Option("--data", "-d", metavar="PACK.yaml", help="The declaration that names the task's rows.")
@@ -183,10 +189,7 @@ def detach(
         ),
     ] = None,
     epochs: Annotated[float, typer.Option(min=0.01, metavar="N", help="Passes over the task's train rows.")] = 2.0,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write the pack.", show_default="in place"),
-    ] = None,
+    out: Out = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Write it even where the task is no better.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what was saved and start anew.")] = False,
 ) -> None:
@@ -210,21 +213,14 @@ def detach(
     ),
 )
 def ngrams(
-    name: Annotated[
-        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
-    ],
+    name: NamedPack,
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task that is to read them.", show_default=False)],
     data: Annotated[
         Path, typer.Option("--data", "-d", metavar="PACK.yaml", help="The declaration that names the task's rows.")
     ] = Path("pack.yaml"),
     longest: Annotated[int, typer.Option(min=1, max=8, metavar="N", help="Read up to N characters together.")] = 3,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write the pack.", show_default="in place"),
-    ] = None,
-    version: Annotated[
-        str, typer.Option("--version", metavar="X.Y.Z", help="The new pack's version.", show_default="as it was")
-    ] = "",
+    out: Out = None,
+    version: Version = "",
     anyway: Annotated[bool, typer.Option("--anyway", help="Write it even where the task is no better.")] = False,
 ) -> None:
     """Let a classification task read character n-grams beside the encoding, and prove that nothing else moved.
@@ -248,19 +244,12 @@ def ngrams(
     ),
 )
 def teach_vectors(
-    name: Annotated[
-        str, typer.Argument(metavar="PACK", help="A pack's folder, or the name of a shipped one.", show_default=False)
-    ],
+    name: NamedPack,
     data: Annotated[
         Path, typer.Option("--data", "-d", metavar="PACK.yaml", help="The declaration whose train texts are compared.")
     ] = Path("pack.yaml"),
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write the pack.", show_default="in place"),
-    ] = None,
-    version: Annotated[
-        str, typer.Option("--version", metavar="X.Y.Z", help="The new pack's version.", show_default="as it was")
-    ] = "",
+    out: Out = None,
+    version: Version = "",
     anyway: Annotated[bool, typer.Option("--anyway", help="Write it even where vectors are no better.")] = False,
 ) -> None:
     """Let a pack read its vectors through a map, so that search finds more, and prove that nothing else moved.

@@ -25,7 +25,7 @@ from umbel.errors import InputError
 from umbel.evaluate import evaluate
 from umbel.kinds.base import kind_of
 from umbel.loading import ready_model
-from umbel.packing import moved, write_ngrams
+from umbel.packing import moved, write_taught
 from umbel.records import language_of
 from umbel.spec import load_spec
 from umbel.teach import prove
@@ -93,7 +93,7 @@ def add_ngrams(
     try:
         with spinner("comparing what must not have changed"):
             version = version or pack.manifest.version
-            again = load_model(write_ngrams(pack, draft, task, entry, ngrams, version, card_of).folder)
+            again = load_model(write_taught(pack, draft, task, entry, ngrams, version, card_of).folder)
             unchanged = prove(model, again, task)
         size = (draft / f"ngrams/{task}.safetensors").stat().st_size
         helps = judged.helps(pack.tasks[task].metric)

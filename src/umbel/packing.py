@@ -102,47 +102,27 @@ def write_tasks(
     return changed(source, folder, change)
 
 
-def write_ngrams(
+def write_taught(
     source: Pack,
     folder: Path,
     name: str,
     entry: TaskEntry,
-    ngrams: Ngrams,
+    taught: Tensors | Ngrams,
     version: str,
     card: Callable[[Manifest], str],
 ) -> Pack:
-    """Write a copy of a pack in which one task reads n-grams, or others; else as `write_reading`.
+    """Write a copy of a pack in which one task has another head, or reads other n-grams; else as `write_reading`.
 
     Raises:
         CacheError: the folder cannot be written.
     """
 
     def change(draft: Path) -> Manifest:
-        tasks = source.manifest.tasks | {name: _with_ngrams(draft, name, entry, {name: ngrams})}
-        return _carded(draft, source, {"tasks": tasks, "version": version}, card)
-
-    return changed(source, folder, change)
-
-
-def write_map(
-    source: Pack,
-    folder: Path,
-    name: str,
-    entry: TaskEntry,
-    head: Tensors,
-    version: str,
-    card: Callable[[Manifest], str],
-) -> Pack:
-    """Write a copy of a pack in which the task of vectors reads them through a map; else as `write_reading`.
-
-    Raises:
-        CacheError: the folder cannot be written.
-    """
-
-    def change(draft: Path) -> Manifest:
-        stored = _save(draft, f"heads/{name}.safetensors", head)
-        tasks = source.manifest.tasks | {name: entry.model_copy(update={"head": stored})}
-        return _carded(draft, source, {"tasks": tasks, "version": version}, card)
+        if isinstance(taught, Ngrams):
+            new = _with_ngrams(draft, name, entry, {name: taught})
+        else:
+            new = entry.model_copy(update={"head": _save(draft, f"heads/{name}.safetensors", taught)})
+        return _carded(draft, source, {"tasks": source.manifest.tasks | {name: new}, "version": version}, card)
 
     return changed(source, folder, change)
 

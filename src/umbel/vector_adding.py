@@ -24,7 +24,7 @@ from umbel.errors import InputError
 from umbel.loading import backbone_of_pack, ready_model
 from umbel.manifest import VECTORS
 from umbel.pack import shipped
-from umbel.packing import moved, write_map
+from umbel.packing import moved, write_taught
 from umbel.questions import Extract
 from umbel.records import Example, Window
 from umbel.retrieval.passages import cut
@@ -32,7 +32,7 @@ from umbel.spec import load_spec
 from umbel.teach import prove
 from umbel.terminal import output, row_bar, spinner
 from umbel.training import need_torch
-from umbel.windows import batches_of, joined_offsets
+from umbel.windows import batches_of, behind, embedded_in, joined_offsets
 
 if TYPE_CHECKING:
     from umbel.pack import Pack
@@ -48,6 +48,7 @@ FROM_FILE = 4000  # texts of a file, at most
 QUESTIONS = 14_000  # of passages, at most
 PASSAGE = 256  # tokens, as an index cuts them
 LEAST = 200  # texts
+NO_PREFIX: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def teach_vectors(name: str, declaration: Path, out: Path | None, version: str, 
     draft = target.with_name(f".{target.name}.{os.getpid()}.vectors")
     try:
         with spinner("comparing what must not have changed"):
-            written = write_map(pack, draft, task, entry, head, version or pack.manifest.version, card_of)
+            written = write_taught(pack, draft, task, entry, head, version or pack.manifest.version, card_of)
             again = load_model(written.folder)
             unchanged = prove(model, again, task)
         kept = moved(again.pack, target) if judged.helps or anyway else None
@@ -126,7 +127,7 @@ def gathered(model: Model, spec: PackSpec) -> Texts:
     with row_bar("reading texts, by the pack and by its backbone") as told:
         means = _means(model.engine, backbone, windows, told)
         bare = OpenVinoEngine(build_graph(backbone.shape, backbone.tensors))
-        targets = _means(bare, backbone, [_prefixed(window, backbone) for window in windows], told)
+        targets = _means(bare, backbone, _prefixed(windows, backbone), told)
     targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
     files = numbered([file for file, _ in texts])
     return Texts(means, targets, files, np.array(pairs, np.int64).reshape(-1, 2))
@@ -155,28 +156,22 @@ def _some(found: list[T], most: int, rng: np.random.Generator) -> list[T]:
     return [found[place] for place in sorted(rng.permutation(len(found))[:most].tolist())]
 
 
-def _prefixed(window: Window, backbone: Backbone) -> Window:
-    """Return a window behind the prefix that the backbone knows texts to compare by, cut to what it reads."""
-    if not backbone.prefix:
-        return window
-    prefix = backbone.tokenizer.windows(backbone.prefix)[0].ids[1:-1]
-    ids = np.concatenate([window.ids[:1], prefix, window.ids[1:]])
+def _prefixed(windows: Sequence[Window], backbone: Backbone) -> list[Window]:
+    """Return windows behind the prefix that the backbone knows texts to compare by, cut to what it reads."""
+    prefix = backbone.tokenizer.windows(backbone.prefix)[0].ids[1:-1] if backbone.prefix else NO_PREFIX
     most = backbone.shape.positions - backbone.shape.first_position
-    ids = ids if len(ids) <= most else np.append(ids[: most - 1], window.ids[-1])
-    return Window(ids, np.zeros((len(ids), 2), np.int32))
+    longer = (behind(prefix, window.ids, most) for window in windows)
+    return [Window(ids, np.zeros((len(ids), 2), np.int32)) for ids in longer]
 
 
 def _means(engine: Engine, backbone: Backbone, windows: Sequence[Window], told: Callable[[int], None]) -> Floats:
     """Return each window's mean hidden state `[windows, hidden]`."""
     found = np.zeros((len(windows), backbone.shape.hidden), np.float32)
     for length, places in batches_of(windows):
-        ids = np.full((len(places), length), backbone.tokenizer.pad, np.int64)
-        lengths = np.array([len(windows[place].ids) for place in places], np.int32)
+        some = [windows[place] for place in places]
+        hidden = engine.encode(*embedded_in(backbone.embedding, some, length, backbone.tokenizer.pad))
         for row, place in enumerate(places):
-            ids[row, : lengths[row]] = windows[place].ids
-        hidden = engine.encode(backbone.embedding.rows(ids), lengths)
-        for row, place in enumerate(places):
-            found[place] = hidden[row, : lengths[row]].mean(axis=0)
+            found[place] = hidden[row, : len(some[row].ids)].mean(axis=0)
         told(len(places))
     return found
 

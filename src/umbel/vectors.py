@@ -16,6 +16,7 @@ from torch.nn import functional
 from umbel.backbones.bert import BertEncoder
 from umbel.records import Window
 from umbel.weights import Backbone
+from umbel.windows import behind
 
 
 class VectorTeacher:
@@ -45,7 +46,4 @@ class VectorTeacher:
         return functional.normalize(((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)).float(), dim=-1)
 
     def _prefixed(self, window: Window) -> np.ndarray:
-        if self.prefix is None:
-            return window.ids
-        ids = np.concatenate([window.ids[:1], self.prefix, window.ids[1:]])
-        return ids if len(ids) <= self.positions else np.append(ids[: self.positions - 1], window.ids[-1])
+        return window.ids if self.prefix is None else behind(self.prefix, window.ids, self.positions)

@@ -29,6 +29,12 @@ def embedded_in(
     return embedding.rows(ids), np.array([len(window.ids) for window in windows], np.int32)
 
 
+def behind(prefix: NDArray[np.int32], ids: NDArray[np.int32], most: int) -> NDArray[np.int32]:
+    """Return a window's ids with a prefix after its first special token, cut to `most` tokens."""
+    longer = np.concatenate([ids[:1], prefix, ids[1:]])
+    return longer if len(longer) <= most else np.append(longer[: most - 1], ids[-1])
+
+
 def joined_offsets(windows: Sequence[Window]) -> NDArray[np.int32]:
     """Return the offsets of a text's content tokens `[tokens, 2]`, each token once."""
     if len(windows) == 1:

@@ -154,10 +154,10 @@ def test_too_few_texts_are_told(trained):
 
 def test_a_map_of_another_width_is_damage(trained):
     from umbel.card import card_of
-    from umbel.packing import write_map
+    from umbel.packing import write_taught
 
     pack = read_pack("run/pack")
     head = {"query": np.zeros(32, np.float32), "weight": np.zeros((5, 32), np.float32), "bias": np.zeros(5, np.float32)}
-    write_map(pack, trained / "damaged", "vector", pack.manifest.tasks["vector"], head, "0.1.0", card_of)
+    write_taught(pack, trained / "damaged", "vector", pack.manifest.tasks["vector"], head, "0.1.0", card_of)
     with pytest.raises(PackError, match="not a head of feature-extraction"):
         read_pack(trained / "damaged").verify()
