@@ -38,7 +38,7 @@ MAPPED_SCORES = {
 }
 MAPPED = """\
 Vectors are the mean of the hidden states through a linear map, learnt on the sealed encoder. Both figures are of train
-texts that the map did not learn from; no other task reads it.
+texts held back from it; of a passage the whole text may have been among those it learnt from. No other task reads it.
 """
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the

@@ -151,9 +151,12 @@ def _unit(vectors: Floats) -> Floats:
 
 def _nearest(vectors: Floats) -> Places:
     """Return the place of each vector's nearest other one `[texts]`."""
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
-    return np.asarray(cosines.argmax(axis=1))
+    found = np.zeros(len(vectors), np.int64)
+    for at in range(0, len(vectors), ROWS):  # of very many, all at once would not fit into memory
+        cosines = vectors[at : at + ROWS] @ vectors.T
+        cosines[np.arange(len(cosines)), at + np.arange(len(cosines))] = -np.inf
+        found[at : at + ROWS] = cosines.argmax(axis=1)
+    return found
 
 
 def _found(vectors: Floats, pairs: Places) -> float:
