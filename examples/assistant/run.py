@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from umbel import Conversation, Flow, Index
-from umbel.errors import UmbelError
+from umbel.errors import RetrievalError, UmbelError
 from umbel.flow import FlowResult
 from umbel.flow_answers import TextAnswer
 from umbel.loading import ready_model
@@ -27,7 +27,11 @@ TURNS = 8  # of a conversation are kept
 def guide(model: Model) -> Index:
     """Return the index of the guide, up to date."""
     path = HERE / "guide.index"
-    index = Index.open(path, model) if path.exists() else Index.create(path, model)
+    try:
+        index = Index.open(path, model)
+    except RetrievalError:  # there is none, or another pack made it
+        path.unlink(missing_ok=True)
+        index = Index.create(path, model)
     index.add(Documents([HERE / "guide.jsonl"]), covers=lambda source: True)
     return index
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from umbel import Flow, Index
-from umbel.errors import UmbelError
+from umbel.errors import RetrievalError, UmbelError
 from umbel.flow import FlowResult
 from umbel.flowing import one_line
 from umbel.loading import ready_model
@@ -28,7 +28,11 @@ SHOWN = ("service-category", "sentiment", "urgency", "service-entities")
 def help_centre(model: Model) -> Index:
     """Return the index of the help centre, up to date."""
     path = HERE / "help.index"
-    index = Index.open(path, model) if path.exists() else Index.create(path, model)
+    try:
+        index = Index.open(path, model)
+    except RetrievalError:  # there is none, or another pack made it
+        path.unlink(missing_ok=True)
+        index = Index.create(path, model)
     index.add(Documents([HERE / "help.jsonl"]), covers=lambda source: True)
     return index
 

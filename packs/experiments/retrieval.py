@@ -1,13 +1,14 @@
-"""Measures search: how often a question of a reading set finds the text that it was asked about.
+"""Measures search: how often a question finds the text that it was asked about, and a sentence its translation.
 
     python packs/experiments/retrieval.py --sets DATA [--pack base] [--untouched] [--rows 0] [--tokens 256] [--others 0]
 
 The dev texts of each set become the documents of an index, all its dev questions are searched, by vectors, by words and
 by both. Recall@k is the share of questions with a passage of their own text among the first k passages; MRR is over the
-first ten. A third set is across languages: Chinese sentences of STS-B have to find the English ones they translate,
-matched by the order of the two files, among the Chinese texts of the other sets. `--others` adds so many train texts to
-a reading set, which answer none of its questions. `--untouched` measures the backbone as it came, without an adapter
-and with the prefixes its authors trained ("query: ", "passage: ").
+first ten. Replies of KdConv have to find a line of knowledge that they were made from, among those of all its rows.
+Two sets are across languages: Chinese sentences of STS-B and utterances of XDailyDialog have to find the English ones
+they translate, matched by the order of the two files, among the Chinese texts of the reading sets; the latter also the
+other way. `--others` adds so many train texts to a reading set, which answer none of its questions. `--untouched`
+measures the backbone as it came, without an adapter and with the prefixes its authors trained ("query: ", "passage: ").
 
 Each run adds its figures to retrieval.json beside this file; the table goes to the terminal.
 """
@@ -22,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -37,9 +38,18 @@ from umbel.rows import read_rows
 
 FIGURES = Path(__file__).with_suffix(".json")
 READING = ("cmrc2018", "drcd")
-ACROSS = ("stsb_zh", "stsb_en")  # queries, documents
-ALIGNED = 8  # rows of the same scores in both files, at least, that are taken to be translations
+KNOWLEDGE = "kdconv"
+ACROSS = (  # queries, documents, and what rows that translate each other have in common
+    ("stsb_zh", "stsb_en", ("similarity",)),
+    ("xdailydialog_zh", "xdailydialog_en", ("act", "emotion", "topic")),
+    ("xdailydialog_en", "xdailydialog_zh", ("act", "emotion", "topic")),
+)
+ALIGNED = 8  # rows of the same in both files, at least, that are taken to be translations
 DEEPEST = 10  # passages looked at
+
+Asked = tuple[str, Sequence[str]]
+"""A question, and the texts of which one is to be found."""
+T = TypeVar("T")
 
 
 class Untouched(PackEncoder):
@@ -61,23 +71,39 @@ class Untouched(PackEncoder):
         return super().vectors([self.prefix + text for text in texts])
 
 
-def questions(folder: Path, rows: int) -> tuple[list[str], list[tuple[str, int]]]:
-    """Return a set's dev texts, and its questions with the place of the text that each was asked about."""
-    found = [row for _, row in read_rows(folder / "dev.jsonl.gz")]
-    found = found[:: max(len(found) // rows, 1)] if rows else found
-    texts = list(dict.fromkeys(str(row["text"]) for row in found))
-    return texts, [(str(row["question"]), texts.index(str(row["text"]))) for row in found]
+def rows_of(folder: Path, part: str = "dev") -> list[Mapping[str, Any]]:
+    """Return the rows of a set's file."""
+    return [row for _, row in read_rows(folder / f"{part}.jsonl.gz")]
 
 
-def translations(folder: Path, rows: int) -> tuple[list[str], list[tuple[str, int]]]:
-    """Return English sentences, and Chinese ones with the place of the one that each translates."""
-    chinese, english = ([row for _, row in read_rows(folder / name / "dev.jsonl.gz")] for name in ACROSS)
-    left, right = ([row["similarity"] for row in found] for found in (chinese, english))
-    blocks = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
+def some(found: list[T], rows: int) -> list[T]:
+    """Return about so many of what was found, evenly spread; all for 0."""
+    return found[:: max(len(found) // rows, 1)] if rows else found
+
+
+def questions(folder: Path, rows: int) -> tuple[list[str], list[Asked]]:
+    """Return a set's dev texts, and its questions, each with the text that it was asked about."""
+    found = some(rows_of(folder), rows)
+    return list(dict.fromkeys(str(row["text"]) for row in found)), [
+        (str(row["question"]), [row["text"]]) for row in found
+    ]
+
+
+def knowledge(folder: Path, rows: int) -> tuple[list[str], list[Asked]]:
+    """Return lines of knowledge, and dev replies, each with those lines that it was made from."""
+    dev = rows_of(folder)
+    lines = dict.fromkeys(str(line) for row in [*dev, *rows_of(folder, "train")] for line in row["knowledge"])
+    return list(lines), some([(str(row["reply"]), row["knowledge"]) for row in dev if row["knowledge"]], rows)
+
+
+def translations(left: Path, right: Path, columns: Sequence[str], rows: int) -> tuple[list[str], list[Asked]]:
+    """Return sentences of one language, and those of the other, each with the one that it translates."""
+    queries, documents = rows_of(left), rows_of(right)
+    first, second = ([tuple(row[column] for column in columns) for row in found] for found in (queries, documents))
+    blocks = SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
     pairs = [(block.a + at, block.b + at) for block in blocks if block.size >= ALIGNED for at in range(block.size)]
-    pairs = pairs[:: max(len(pairs) // rows, 1)] if rows else pairs
-    texts = list(dict.fromkeys(str(row["text"]) for row in english))
-    return texts, [(str(chinese[query]["text"]), texts.index(str(english[text]["text"]))) for query, text in pairs]
+    asked: list[Asked] = [(str(queries[query]["text"]), [documents[text]["text"]]) for query, text in some(pairs, rows)]
+    return list(dict.fromkeys(str(row["text"]) for row in documents)), asked
 
 
 def other_texts(folder: Path, texts: Sequence[str], most: int) -> Iterator[str]:
@@ -100,38 +126,39 @@ def figures(ranks: Sequence[int], seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def rank_of(index: Index, question: str, source: str, by: By) -> int:
-    """Return the rank of the first passage of a source, from 0, or DEEPEST."""
+def rank_of(index: Index, question: str, sources: frozenset[str], by: By) -> int:
+    """Return the rank of the first passage of one of the sources, from 0, or DEEPEST."""
     hits = index.search(question, DEEPEST, by=by)
-    return next((rank for rank, hit in enumerate(hits) if source in (hit.source, *hit.also)), DEEPEST)
+    return next((rank for rank, hit in enumerate(hits) if sources & {hit.source, *hit.also}), DEEPEST)
 
 
-def gather(settings: argparse.Namespace) -> Iterator[tuple[str, list[str], list[tuple[str, int]]]]:
-    """Yield each set's name, its texts, and its questions with the place of the text to be found."""
+def gather(settings: argparse.Namespace) -> Iterator[tuple[str, list[str], list[Asked]]]:
+    """Yield each set's name, its texts, and its questions with the texts to be found."""
     chinese: list[str] = []
     for name in READING:
         texts, asked = questions(settings.sets / name, settings.rows)
         chinese += texts
         yield name, [*texts, *other_texts(settings.sets / name, texts, settings.others)], asked
-    texts, asked = translations(settings.sets, settings.rows)
-    yield " to ".join(ACROSS), texts + chinese, asked
+    yield KNOWLEDGE, *knowledge(settings.sets / KNOWLEDGE, settings.rows)
+    for left, right, columns in ACROSS:
+        texts, asked = translations(settings.sets / left, settings.sets / right, columns, settings.rows)
+        yield f"{left} to {right}", texts + chinese, asked
 
 
-def measure(
-    encoder: PackEncoder, texts: Sequence[str], asked: Sequence[tuple[str, int]], tokens: int
-) -> dict[str, Any]:
+def measure(encoder: PackEncoder, texts: Sequence[str], asked: Sequence[Asked], tokens: int) -> dict[str, Any]:
     """Return the figures of one set by way of searching."""
+    places = {text: str(place) for place, text in enumerate(texts)}
     with tempfile.TemporaryDirectory() as held:
         index = Index.create(Path(held) / "index", encoder, tokens)
-        index.add(Document(text, str(place)) for place, text in enumerate(texts))
+        index.add(Document(text, place) for text, place in places.items())
         if isinstance(encoder, Untouched):
             encoder.prefix = "query: "
         found: dict[str, Any] = {"questions": len(asked), "texts": len(texts), "passages": len(index)}
         for by in get_args(By):
             ranks, seconds = [], []
-            for question, place in asked:
+            for question, wanted in asked:
                 began = time.perf_counter()
-                ranks.append(rank_of(index, question, str(place), by))
+                ranks.append(rank_of(index, question, frozenset(places[text] for text in wanted), by))
                 seconds.append(time.perf_counter() - began)
             found[by] = figures(ranks, seconds)
         index.close()

@@ -38,7 +38,7 @@ MAPPED_SCORES = {
 }
 MAPPED = """\
 Vectors are the mean of the hidden states through a linear map, learnt on the sealed encoder. Both figures are of train
-texts held back from it; of a passage the whole text may have been among those it learnt from. No other task reads it.
+texts held back from it, with their passages and questions. No other task reads it.
 """
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
@@ -119,7 +119,7 @@ def _vectors(manifest: Manifest) -> list[str]:
         for score, says in MAPPED_SCORES.items()
         if score in task.scores
     ]
-    return ["## Vectors", _table(("task", "percent of", "without the map", "with it"), rows), MAPPED] if rows else []
+    return ["## Vectors", _table(("task", "percent of", "before", "through the map"), rows), MAPPED] if rows else []
 
 
 def _separation(notes: Mapping[str, Any] | None) -> list[str]:

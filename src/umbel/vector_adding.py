@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,14 @@ LEAST = 200  # texts
 NO_PREFIX: NDArray[np.int32] = np.zeros(0, np.int32)
 
 
+class Paired(NamedTuple):
+    """A question, the passage that holds its answer, and the text that this is a part of."""
+
+    question: str
+    passage: str
+    document: str
+
+
 @dataclass(frozen=True)
 class Mapped:
     """What a map gave: how it was judged, what was compared, and the pack, None where nothing was written."""
@@ -82,9 +90,10 @@ def teach_vectors(name: str, declaration: Path, out: Path | None, version: str, 
         raise InputError(f"{name}: the pack gives no vectors", f"declare a task of kind {VECTORS}")
     spec = load_spec(declaration)
     texts = gathered(model, spec)
-    with spinner("learning the map"):
-        weight, bias, judged = learn(texts, spec.train.seed)
     pack, target = model.pack, out or model.pack.folder
+    had = pack.head(task)
+    with spinner("learning the map"):
+        (weight, bias), judged = learn(texts, spec.train.seed, (had["weight"], had["bias"]) if had else None)
     head = {"query": np.zeros(len(bias), np.float32), "weight": weight, "bias": bias}  # which gives the mean
     entry = pack.manifest.tasks[task].model_copy(update={"scores": dict(judged.scores())})
     draft = target.with_name(f".{target.name}.{os.getpid()}.vectors")
@@ -118,10 +127,11 @@ def gathered(model: Model, spec: PackSpec) -> Texts:
         asked = _some([each for rows in data.train.values() for each in questions(model, rows, bring)], QUESTIONS, rng)
     if len(texts) < LEAST:
         raise InputError(f"{spec.name}: found {len(texts)} train texts, expected {LEAST} or more", "name more data")
-    passages = list(dict.fromkeys(passage for _, passage in asked))
+    passages = {each.passage: each.document for each in asked}
     places = {passage: len(texts) + len(asked) + place for place, passage in enumerate(passages)}
-    pairs = [(len(texts) + place, places[passage]) for place, (_, passage) in enumerate(asked)]
-    texts += [("questions", question) for question, _ in asked] + [("passages", passage) for passage in passages]
+    pairs = [(len(texts) + place, places[each.passage]) for place, each in enumerate(asked)]
+    documents = numbered([text for _, text in texts] + [each.document for each in asked] + list(passages.values()))
+    texts += [("questions", each.question) for each in asked] + [("passages", passage) for passage in passages]
     windows = [found[0] for found in model.tokenizer.windows_many([text for _, text in texts])]
     backbone = backbone_of_pack(model.pack)
     with row_bar("reading texts, by the pack and by its backbone") as told:
@@ -130,10 +140,10 @@ def gathered(model: Model, spec: PackSpec) -> Texts:
         targets = _means(bare, backbone, _prefixed(windows, backbone), told)
     targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
     files = numbered([file for file, _ in texts])
-    return Texts(means, targets, files, np.array(pairs, np.int64).reshape(-1, 2))
+    return Texts(means, targets, files, documents, np.array(pairs, np.int64).reshape(-1, 2))
 
 
-def questions(model: Model, rows: Sequence[Example], tasks: Sequence[str]) -> Iterator[tuple[str, str]]:
+def questions(model: Model, rows: Sequence[Example], tasks: Sequence[str]) -> Iterator[Paired]:
     """Yield the questions of rows that bring their own, each with the passage of its text that holds the answer."""
 
     def starts(text: str) -> NDArray[np.int32]:
@@ -147,7 +157,7 @@ def questions(model: Model, rows: Sequence[Example], tasks: Sequence[str]) -> It
         for question, answer in wanted:
             for start, end in passages:
                 if start <= answer < end:
-                    yield question, row.text[start:end]
+                    yield Paired(question, row.text[start:end], row.text)
                     break
 
 
@@ -179,7 +189,7 @@ def _means(engine: Engine, backbone: Backbone, windows: Sequence[Window], told: 
 def tell(found: Mapped) -> None:
     """Say what the map gave."""
     console, judged = output(), found.judged
-    line = "texts held back: the nearest other text is the backbone's for {:.1f} % (without the map {:.1f})"
+    line = "texts held back: the nearest other text is the backbone's for {:.1f} % (before: {:.1f})"
     console.print(line.format(*reversed(judged.nearest)), soft_wrap=True)
     if judged.found:
         line = "questions held back: {:.1f} % are nearest to their own passage (without the map {:.1f})"

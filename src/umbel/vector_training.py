@@ -19,6 +19,8 @@ from torch.nn import functional
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
+Map = tuple[Floats, Floats]
+"""A weight `[hidden, hidden]` and a bias `[hidden]`."""
 
 STEPS = 600
 WARM_UP = 30
@@ -27,8 +29,8 @@ ROWS = 768  # texts of a step, half of the steps of one file's alone
 LEAST = 16  # texts of a file that has steps of its own
 PAIRS = 512  # questions of a step
 SHARPNESS = 100.0  # cosines count so much: those of the e5 family lie near each other (docs/log.md)
-PAIRED = 0.3  # how much a question's passage counts beside the backbone's likenesses
-HELD_BACK = 0.1  # of texts and of passages, to judge by
+PAIRED = 1.0  # how much a question's passage counts beside the backbone's likenesses (docs/log.md)
+HELD_BACK = 0.1  # of documents, to judge by
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,20 @@ class Texts:
     """What a map is learnt from, row by row.
 
     `means` `[texts, hidden]` are the pack's mean hidden states, `targets` the untouched backbone's vectors, of length
-    1; `files` `[texts]` numbers where they come from. `pairs` `[pairs, 2]` are places of questions and their passages.
+    1; `files` `[texts]` numbers where they come from, and `documents` `[texts]` the whole texts: a text of its own, a
+    passage of it and questions about it have one number. `pairs` `[pairs, 2]` are places of questions and passages.
     """
 
     means: Floats
     targets: Floats
     files: Places
+    documents: Places
     pairs: Places
 
 
 @dataclass(frozen=True)
 class Judged:
-    """How vectors do on texts held back, in percent, without the map and with it.
+    """How vectors do on texts held back, in percent, as they were before and through the map.
 
     `nearest` is how often a text's nearest other text is the backbone's; `found` how often a question's nearest passage
     is its own, None where there are no questions.
@@ -58,7 +62,7 @@ class Judged:
 
     @property
     def helps(self) -> bool:
-        """Tell whether vectors are better through the map."""
+        """Tell whether vectors are better than before."""
         gains = [after - before for before, after in (self.nearest, *([self.found] if self.found else []))]
         return sum(gains) > 0
 
@@ -72,16 +76,15 @@ class Judged:
         }
 
 
-def learn(texts: Texts, seed: int = 1) -> tuple[Floats, Floats, Judged]:
-    """Return a map's weight `[hidden, hidden]` and bias `[hidden]`, and how it does on texts that it has not seen."""
+def learn(texts: Texts, seed: int = 1, before: Map | None = None) -> tuple[Map, Judged]:
+    """Return a map, and how it does on texts of which it has seen nothing, beside the map `before`, if any."""
     rng = np.random.default_rng(seed)
-    held = rng.random(len(texts.means)) < HELD_BACK
-    held[texts.pairs[:, 0]] = held[texts.pairs[:, 1]]  # a question is held back with its passage
-    weight, bias = fit(_only(texts, ~held), rng)
-    return weight, bias, judge(_only(texts, held), weight, bias)
+    held = (rng.random(texts.documents.max() + 1) < HELD_BACK)[texts.documents]
+    found = fit(_only(texts, ~held), rng)
+    return found, judge(_only(texts, held), found, before)
 
 
-def fit(texts: Texts, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def fit(texts: Texts, rng: np.random.Generator) -> Map:
     """Learn the map, beginning with none."""
     means, targets = torch.from_numpy(texts.means), torch.from_numpy(texts.targets)
     every = np.arange(len(means))
@@ -105,13 +108,13 @@ def fit(texts: Texts, rng: np.random.Generator) -> tuple[Floats, Floats]:
     return weight.detach().numpy(), bias.detach().numpy()
 
 
-def judge(texts: Texts, weight: Floats, bias: Floats) -> Judged:
-    """Compare vectors without the map and with it."""
-    both = _unit(texts.means), _unit(texts.means @ weight.T + bias)
+def judge(texts: Texts, found: Map, before: Map | None = None) -> Judged:
+    """Compare vectors through a map with those through the one `before`, or through none."""
+    both = [_unit(texts.means @ each[0].T + each[1]) if each else _unit(texts.means) for each in (before, found)]
     wanted = _nearest(texts.targets)
     nearest = [100 * float(np.mean(_nearest(vectors) == wanted)) for vectors in both]
-    found = [_found(vectors, texts.pairs) for vectors in both] if len(texts.pairs) else None
-    return Judged((nearest[0], nearest[1]), (found[0], found[1]) if found else None)
+    own = [_found(vectors, texts.pairs) for vectors in both] if len(texts.pairs) else None
+    return Judged((nearest[0], nearest[1]), (own[0], own[1]) if own else None)
 
 
 def _through(means: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -142,7 +145,7 @@ def _only(texts: Texts, kept: NDArray[np.bool_]) -> Texts:
     """Return the texts that are kept, with the pairs among them."""
     new = np.cumsum(kept) - 1
     pairs = texts.pairs[kept[texts.pairs].all(axis=1)]
-    return Texts(texts.means[kept], texts.targets[kept], texts.files[kept], new[pairs])
+    return Texts(texts.means[kept], texts.targets[kept], texts.files[kept], texts.documents[kept], new[pairs])
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from umbel.errors import DecoderError, DownloadError
 from umbel.flow_actions import ACTIONS, Done
 from umbel.flow_answers import TextAnswer
 from umbel.retrieval.documents import Documents
+from umbel.retrieval.encoder import PackEncoder
 from umbel.runtime import Model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -58,6 +60,18 @@ def test_one_command_runs_it(name: str, default_backbone: str, tmp_path: Path) -
     source = "dialogue.txt" if name == "assistant" else "messages.txt"
     messages = [line for line in (EXAMPLES / name / source).read_text("utf-8").splitlines() if line.strip()]
     assert [message for message in messages if message not in done.stdout] == []
+
+
+@pytest.mark.parametrize(("name", "index"), [("customer_service", "help.index"), ("assistant", "guide.index")])
+def test_an_index_of_another_pack_is_made_again(name: str, index: str, model: Model, tmp_path: Path) -> None:
+    copied = shutil.copytree(EXAMPLES / name, tmp_path / name, ignore=shutil.ignore_patterns("*.index"))
+    encoder = PackEncoder(model)
+    encoder.maker = replace(encoder.maker, adapter="of another training")
+    Index.create(copied / index, encoder).close()
+    done = subprocess.run([sys.executable, copied / "run.py"], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    with Index.open(copied / index, model) as found:
+        assert len(found) > 5
 
 
 @pytest.mark.parametrize(

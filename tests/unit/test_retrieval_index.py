@@ -66,7 +66,7 @@ def test_words_add_to_the_cosine_and_either_can_be_had_alone(made):
     spread = np.std([hit.cosine for hit in both])
     for hit in both:
         assert (hit.words > 0) == (hit.source == "hours.txt")
-        assert hit.score == pytest.approx(hit.cosine + index.WORDS_WEIGHT * spread * hit.words)
+        assert hit.score == pytest.approx(hit.cosine + index.WORDS_WEIGHT * spread * hit.words**2)
 
 
 def test_a_share_is_that_of_all_words_weighed_by_rarity(path):

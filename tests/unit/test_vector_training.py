@@ -25,11 +25,11 @@ def bent(targets, rng):
 def texts():
     rng = np.random.default_rng(0)
     targets = unit(rng.normal(size=(900, HIDDEN))).astype(np.float32)
-    return Texts(bent(targets, rng), targets, rng.integers(0, 3, 900), NO_PAIRS)
+    return Texts(bent(targets, rng), targets, rng.integers(0, 3, 900), np.arange(900), NO_PAIRS)
 
 
 def test_a_map_brings_the_backbones_neighbours_back(texts):
-    weight, bias, judged = learn(texts)
+    (weight, bias), judged = learn(texts)
     assert (weight.shape, bias.shape) == ((HIDDEN, HIDDEN), (HIDDEN,))
     before, after = judged.nearest
     assert after > before + 20
@@ -40,24 +40,49 @@ def test_a_map_brings_the_backbones_neighbours_back(texts):
 
 def test_the_same_seed_gives_the_same_map(texts):
     first, second = learn(texts, 5), learn(texts, 5)
-    assert np.array_equal(first[0], second[0])
-    assert first[2] == second[2]
+    assert np.array_equal(first[0][0], second[0][0])
+    assert first[1] == second[1]
 
 
 def test_questions_come_nearer_to_their_passages():
     rng = np.random.default_rng(1)
     passages = unit(rng.normal(size=(500, HIDDEN)))
-    questions = unit(passages + 0.5 * rng.normal(size=passages.shape))
+    questions = unit(passages + 0.15 * rng.normal(size=passages.shape))
     questions[:, 0] += 2  # all questions are alike in one direction
     means = np.concatenate([questions, passages]).astype(np.float32)
     pairs = np.stack([np.arange(500), 500 + np.arange(500)], axis=1)
-    judged = learn(Texts(means, unit(means), numbered(["q"] * 500 + ["p"] * 500), pairs))[2]
-    assert judged.found[1] > judged.found[0]
+    documents = np.arange(1000) % 500
+    judged = learn(Texts(means, unit(means), numbered(["q"] * 500 + ["p"] * 500), documents, pairs))[1]
+    assert judged.found[1] > judged.found[0] + 20
     assert set(judged.scores()) == {"nearest-before", "nearest", "found-before", "found"}
 
 
+def test_a_map_that_is_there_is_what_another_is_held_against(texts):
+    found, over_none = learn(texts, 5)
+    assert learn(texts, 5, found)[1].nearest == (over_none.nearest[1],) * 2
+    assert not learn(texts, 5, found)[1].helps
+
+
+def test_of_a_document_all_is_held_back_or_nothing(monkeypatch):
+    rng = np.random.default_rng(4)
+    targets = unit(rng.normal(size=(900, HIDDEN))).astype(np.float32)
+    targets[:, 0] = np.arange(900) % 300  # the document, which none of what is done with it changes
+    documents, seen = np.arange(900) % 300, []
+    monkeypatch.setattr("umbel.vector_training.fit", lambda texts, rng: seen.append(texts) or "map")
+    monkeypatch.setattr("umbel.vector_training.judge", lambda texts, found, before: seen.append(texts))
+    learn(Texts(targets, targets, np.zeros(900, np.int64), documents, np.array([(300, 600), (301, 601)])))
+    learnt, held = ({*texts.means[:, 0].tolist()} for texts in seen)
+    assert learnt | held == {*range(300)}
+    assert not learnt & held
+    assert len(held) > 10
+    assert sum(len(texts.pairs) for texts in seen) == 2
+    for texts in seen:
+        assert (texts.means[:, 0] == texts.documents).all()
+        assert (texts.means[texts.pairs, 0] == texts.documents[texts.pairs]).all()
+
+
 def test_no_map_leaves_the_figures_as_they_are(texts):
-    judged = judge(texts, np.eye(HIDDEN, dtype=np.float32), np.zeros(HIDDEN, np.float32))
+    judged = judge(texts, (np.eye(HIDDEN, dtype=np.float32), np.zeros(HIDDEN, np.float32)))
     assert judged.nearest[0] == judged.nearest[1]
     assert not judged.helps
 
@@ -65,16 +90,16 @@ def test_no_map_leaves_the_figures_as_they_are(texts):
 def test_what_the_backbone_says_itself_needs_no_map():
     rng = np.random.default_rng(2)
     targets = unit(rng.normal(size=(400, HIDDEN))).astype(np.float32)
-    same = Texts(targets, targets, np.zeros(400, np.int64), NO_PAIRS)
-    assert judge(same, *fit(same, rng)).nearest[0] == 100
-    assert not learn(same)[2].helps
+    same = Texts(targets, targets, np.zeros(400, np.int64), np.arange(400), NO_PAIRS)
+    assert judge(same, fit(same, rng)).nearest[0] == 100
+    assert not learn(same)[1].helps
 
 
 def test_files_of_one_text_do_not_stop_it():
     rng = np.random.default_rng(3)
     targets = unit(rng.normal(size=(300, HIDDEN))).astype(np.float32)
     files = np.arange(300)  # each text a file of its own
-    weight, bias = fit(Texts(targets, targets, files, NO_PAIRS), rng)
+    weight, bias = fit(Texts(targets, targets, files, files, NO_PAIRS), rng)
     assert np.isfinite(weight).all()
     assert np.isfinite(bias).all()
 

@@ -101,6 +101,32 @@ def test_both_engines_read_the_map(trained):
     assert float(said["vector"].vector @ runtime) > 0.99999  # the runtime keeps weights in 16 bits
 
 
+def test_questions_bring_their_passage_and_the_text_that_it_is_of(trained):
+    from umbel.data import load
+    from umbel.spec import load_spec
+    from umbel.vector_adding import gathered, questions
+
+    model, spec = umbel.load("run/pack", precision="float32"), load_spec(trained / "pack.yaml")
+    rows = [row for some in load(spec).train.values() for row in some]
+    for found, asked in zip(questions(model, rows[:9], ["asked"]), rows, strict=False):
+        assert found.question == " ".join(asked.text.split(" ")[:3])
+        assert found.document == asked.text
+        assert found.passage in asked.text
+    texts = gathered(model, spec)
+    assert len(texts.documents) == len(texts.means) == len(texts.files)
+    assert (texts.documents[texts.pairs[:, 0]] == texts.documents[texts.pairs[:, 1]]).all()
+    assert len(np.unique(texts.documents)) == len({row.text for row in rows})
+
+
+def test_a_map_is_held_against_the_one_that_is_there(trained):
+    assert invoke("teach-vectors", "run/pack", "--out", "once", "--anyway").exit_code == 0
+    before = (trained / "once/manifest.json").read_bytes()
+    done = invoke("teach-vectors", "once")
+    assert done.exit_code == 0, done.output
+    assert "no better" in done.output
+    assert (trained / "once/manifest.json").read_bytes() == before
+
+
 def test_an_index_of_other_vectors_is_refused(trained):
     assert invoke("teach-vectors", "run/pack", "--out", "other", "--anyway").exit_code == 0
     with Index.create(trained / "old.index", umbel.load("run/pack")) as index:

@@ -1,8 +1,9 @@
 """An index of passages: documents go in, cut and made into vectors; queries find the passages that fit best.
 
 Search is exact: every vector is compared. It goes by meaning (cosine of vectors), by words (BM25), or by both: then the
-share of the query's words that a passage holds adds to its cosine, in units of how far the cosines of the index spread.
-Words count by that share, not by rank, so that passages in the language of the query do not drown those in another.
+square of the share of the query's words that a passage holds adds to its cosine, in units of how far the cosines of the
+index spread. Words count by that share, not by rank, and few of them next to nothing, so that passages in the language
+of the query do not drown those in another.
 
 Knows nothing of files of documents, or of terminals.
 """
@@ -33,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 TOKENS = 256  # of a passage, at most
 LEAST_TOKENS = 16
-WORDS_WEIGHT = 6  # standard deviations of the cosine that all words of a query weigh (docs/log.md)
+WORDS_WEIGHT = 40  # standard deviations of the cosine that all words of a query weigh (docs/log.md)
 AT_ONCE = 128  # passages made into vectors between two saves
 NO_CELLS: Mapping[str, Any] = MappingProxyType({})
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
@@ -352,7 +353,7 @@ def _scores(cosines: Floats, shares: Floats, by: By) -> Floats:
         return np.where(shares > 0, shares, -np.inf).astype(np.float32)
     if by == "vectors" or not len(cosines):
         return cosines.copy()
-    scores: Floats = cosines + np.float32(WORDS_WEIGHT * cosines.std()) * shares
+    scores: Floats = cosines + np.float32(WORDS_WEIGHT * cosines.std()) * shares**2
     return scores
 
 
