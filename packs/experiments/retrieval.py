@@ -190,10 +190,8 @@ def main(arguments: list[str] | None = None) -> None:
         encoder = Untouched(Path(folder) / "pack") if untouched else PackEncoder(umbel.load(settings.pack))
         report = {name: measure(encoder, texts, asked, settings.tokens) for name, texts, asked in gather(settings)}
     print("\n".join(table(report)))
-    version = "" if untouched else f" {encoder.maker.version} {encoder.maker.adapter[:8]}"
-    title = (
-        f"{'untouched' if untouched else settings.pack}{version}, {settings.tokens} tokens, {settings.others} others"
-    )
+    pack = f"{encoder.model.pack.manifest.name} {encoder.maker.version} {encoder.maker.adapter[:8]}"
+    title = f"{'untouched' if untouched else pack}, {settings.tokens} tokens, {settings.others} others"
     known = json.loads(FIGURES.read_text("utf-8")) if FIGURES.is_file() else {}
     FIGURES.write_text(json.dumps(known | {title: report}, indent=1) + "\n", "utf-8")
 

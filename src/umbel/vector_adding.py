@@ -192,7 +192,7 @@ def tell(found: Mapped) -> None:
     line = "texts held back: the nearest other text is the backbone's for {:.1f} % (before: {:.1f})"
     console.print(line.format(*reversed(judged.nearest)), soft_wrap=True)
     if judged.found:
-        line = "questions held back: {:.1f} % are nearest to their own passage (without the map {:.1f})"
+        line = "questions held back: {:.1f} % are nearest to their own passage (before: {:.1f})"
         console.print(line.format(*reversed(judged.found)), soft_wrap=True)
     files, answers = found.unchanged["files"], found.unchanged["answers"]
     console.print(
