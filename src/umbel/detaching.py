@@ -193,6 +193,7 @@ class OwnPart:
                 "thresholds": dict(task.thresholds),
                 "trim_start": task.trim_start,
                 "trim_end": task.trim_end,
+                "outside_bias": task.outside_bias,
                 "scores": {**report, **together, **kept},
                 "fork": fork,
                 "ngrams": ngrams,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from umbel.pack import Manifest, TaskEntry
 
-SETTINGS = ("kind", "multi_label", "temperature", "thresholds", "abstain_below", "out_of_scope")
+SETTINGS = ("kind", "multi_label", "temperature", "thresholds", "abstain_below", "out_of_scope", "outside_bias")
 
 
 def compare(before: Manifest, after: Manifest) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
-FORMAT = 10  # the newest this Umbel reads; a pack is written as the oldest that holds it
+FORMAT = 11  # the newest this Umbel reads; a pack is written as the oldest that holds it
 WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
 WITH_BLANK, WITH_BREVITY, WITH_KNOWN, WITH_HEADS = 5, 6, 7, 8  # known: layers that were trained anew, too
-WITH_NGRAMS, WITH_MAP = 9, 10  # map: vectors have a head
+WITH_NGRAMS, WITH_MAP, WITH_BIAS = 9, 10, 11  # map: vectors have a head; bias: of the tag outside
 
 VECTORS = "feature-extraction"
 
@@ -125,7 +125,7 @@ class DataNote(_Record):
 class TaskEntry(_Record):
     """A task as the manifest stores it; the fields of `records.Task` and what is known of its training."""
 
-    newer = ("fork", "writing", "ngrams")
+    newer = ("outside_bias", "fork", "writing", "ngrams")
     kind: str
     labels: tuple[str, ...] = ()
     multi_label: bool = False
@@ -138,6 +138,7 @@ class TaskEntry(_Record):
     out_of_scope: str = ""
     trim_start: str = ""
     trim_end: str = ""
+    outside_bias: float = 0.0
     instruction: str = ""
     descriptions: dict[str, str] = Field(default_factory=dict)
     writing: Writing | None = None
@@ -197,5 +198,6 @@ def format_of(manifest: Manifest) -> int:
         WITH_HEADS: manifest.reading and manifest.reading.heads,
         WITH_NGRAMS: any(entry.ngrams for entry in manifest.tasks.values()),
         WITH_MAP: any(entry.head and entry.kind == VECTORS for entry in manifest.tasks.values()),
+        WITH_BIAS: any(entry.outside_bias for entry in manifest.tasks.values()),
     }
     return max((number for number, needed in needs.items() if needed), default=1)

@@ -271,6 +271,7 @@ def _entry(trainer: Trainer, name: str, scores: Mapping[str, Any], ngrams: Ngram
         out_of_scope=task.out_of_scope,
         trim_start=task.trim_start,
         trim_end=task.trim_end,
+        outside_bias=task.outside_bias,
         writing=_without_path(spec.writing or Writing()) if task.kind == "text-generation" else None,
         ngrams=ngrams,
         scores=dict(scores),

@@ -26,7 +26,8 @@ class Task:
     `temperature` maps a language (or `*`) to the number that logits are divided by. `thresholds` maps a label of a
     multi-label task, or the out-of-scope label of any, to the probability from which it is given. Below
     `abstain_below` an answer is withheld; `out_of_scope` is the label that means "none of the others". `trim_start` and
-    `trim_end` are characters that a span sheds where a token reaches over its border. A task without a head is asked by
+    `trim_end` are characters that a span sheds where a token reaches over its border; `outside_bias` is added to the
+    logit of being in no span where spans are sought. A task without a head is asked by
     its `instruction`, with `descriptions` of labels.
     """
 
@@ -43,6 +44,7 @@ class Task:
     out_of_scope: str = ""
     trim_start: str = ""
     trim_end: str = ""
+    outside_bias: float = 0.0
     instruction: str = ""
     descriptions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -109,7 +109,7 @@ def test_a_task_that_is_no_better_is_left_as_it_is_unless_wanted(trained):
     [
         (("run/pack", "teem"), "did you mean 'team'"),
         (("run/pack", "place"), "only text-classification reads n-grams"),
-        (("run/pack", "team", "--longest", 9), "should be less than or equal to 8"),
+        (("run/pack", "team", "--longest", 9), "Invalid value for '--longest'"),
         (("run/pack", "team", "--version", "newest"), "three numbers like 1.0.0"),
     ],
 )

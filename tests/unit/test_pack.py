@@ -123,6 +123,13 @@ def test_ngrams_take_the_newest_format(tmp_path, pack):
     assert '"ngrams"' not in pack.manifest.model_dump_json()
 
 
+def test_a_bias_takes_the_newest_format(pack):
+    entries = pack.manifest.tasks
+    biased = {"entities": entries["entities"].model_copy(update={"outside_bias": -0.5})}
+    assert format_of(pack.manifest.model_copy(update={"tasks": entries | biased})) == FORMAT
+    assert '"outside_bias"' not in pack.manifest.model_dump_json()
+
+
 @pytest.mark.parametrize(
     ("known", "number"), [({}, 3), ({"brevity": 0.5}, 6), ({"trim_end": "的"}, 6), ({"heads": 2}, 8)]
 )

@@ -1,7 +1,7 @@
 """Spans: cells, tags, the search for the best allowed tags, windows, borders, calibration."""
 
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from torch.nn import functional
 
 from umbel.borders import inside_a_word
-from umbel.kinds.spans import UNTRAINED, TokenClassification, best_tags
+from umbel.kinds.spans import UNTRAINED, TokenClassification
 from umbel.model import Reading
 from umbel.records import Span, SpansPrediction, Task, Window
 
@@ -118,20 +118,6 @@ def test_loss_is_the_mean_over_each_rows_trained_tokens():
     assert losses[1] == 0
 
 
-def is_allowed(tags):
-    return all(tag == 0 or tag % 2 == 1 or before in (tag, tag - 1) for before, tag in pairwise((0, *tags)))
-
-
-@given(arrays(np.float32, st.tuples(st.integers(0, 5), st.sampled_from([3, 5])), elements=st.integers(-6, 6)))
-def test_the_best_allowed_tags_are_found(logits):
-    tokens, width = logits.shape
-    found = best_tags(logits).tolist()
-    assert is_allowed(found)
-    paths = (path for path in product(range(width), repeat=tokens) if is_allowed(path))
-    best = max(sum(logits[token, tag] for token, tag in enumerate(path)) for path in paths)
-    assert sum(logits[token, tag] for token, tag in enumerate(found)) == best
-
-
 @given(st.text(CHARACTERS + " \n", min_size=1, max_size=30), st.data())
 def test_whatever_the_logits_spans_are_ordered_apart_and_inside_the_text(text, data):
     place = st.tuples(st.integers(0, len(text)), st.integers(0, 3))
@@ -161,6 +147,24 @@ def test_a_spans_probability_is_the_mean_of_its_tags_and_follows_the_temperature
     (surer,) = KIND.predict(replace(TASK, temperature={"en": 0.1}), logits, "Paris", window.offsets[1:-1], "en")
     assert surer.probability > span.probability
     assert triples([surer]) == triples([span])
+
+
+def test_spans_come_as_readily_as_the_bias_says_and_keep_their_probability():
+    window = reading_of([0, 3, 5])
+    logits = np.array([[1, 0.5, 0, 0, 0], [1, 0, 0.5, 0, 0]], np.float32)
+    assert triples(KIND.predict(TASK, logits, "Paris", window.offsets[1:-1], "en")) == ()
+    (span,) = KIND.predict(replace(TASK, outside_bias=-0.75), logits, "Paris", window.offsets[1:-1], "en")
+    assert triples([span]) == ((0, 5, "place"),)
+    assert span.probability == pytest.approx(float(np.exp(0.5) / (np.exp(1) + np.exp(0.5) + 3)))
+
+
+def test_spans_below_the_bound_are_withheld():
+    window = reading_of([0, 3, 5, 6, 9])
+    logits = np.array([[0, 9, 0, 0, 0], [0, 0, 9, 0, 0], [9, 0, 0, 0, 0], [0, 0.5, 0, 1, 0]], np.float32)
+    said = KIND.predict(TASK, logits, "Paris Bob", window.offsets[1:-1], "en")
+    bounded = KIND.predict(replace(TASK, abstain_below=0.5), logits, "Paris Bob", window.offsets[1:-1], "en")
+    assert [span.probability >= 0.5 for span in said] == [True, False]
+    assert list(bounded) == [next(iter(said))]
 
 
 @pytest.mark.parametrize(
@@ -261,3 +265,17 @@ def test_calibration_is_fitted_on_trained_tokens_alone():
     assert set(task.temperature) == {"*", "en", "zh"}
     assert task.temperature["*"] == pytest.approx(3, rel=0.2)
     assert errors["ece-after"] < errors["ece-before"] / 2
+
+
+def test_calibration_finds_how_readily_spans_come_if_f1_is_what_counts():
+    golds = [np.array([UNTRAINED, 0, 1, 2, 0]), np.array([UNTRAINED, 3, 0, 0, 1])] * 20
+    logits = [shy(target) for target in golds]
+    assert KIND.calibrate(TASK, logits, golds, ["en"] * 40)[0].outside_bias < -0.5
+    assert KIND.calibrate(replace(TASK, metric="precision"), logits, golds, ["en"] * 40)[0].outside_bias == 0
+
+
+def shy(target):
+    """Return logits by which each span is missed by half a unit."""
+    logits = np.eye(5, dtype=np.float32)[np.maximum(target, 0)] * 2
+    logits[:, 0] = 2.5
+    return logits

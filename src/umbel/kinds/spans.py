@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from umbel import calibrate, metrics
+from umbel import calibrate, metrics, tagging
 from umbel.borders import whole_words, without_spaces
 from umbel.errors import suggest
 from umbel.kinds.base import Floats
 from umbel.overhangs import Sheds, learnt
 from umbel.records import Prediction, Span, SpansPrediction, Task, Window, label_text
+from umbel.tagging import OUTSIDE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 UNTRAINED = -100
-OUTSIDE = 0  # tags: 0 outside, 1 + 2 * label begins a span, 2 + 2 * label continues it
 
 Gold = tuple[tuple[int, int, str], ...]
 
@@ -101,13 +101,17 @@ class TokenClassification:
         return merged
 
     def predict(self, task: Task, logits: Floats, text: str, offsets: NDArray[np.int32], language: str) -> Prediction:
-        """Return the spans of the likeliest allowed tags, as whole words; a probability is the tags' geometric mean."""
+        """Return the spans of the likeliest allowed tags, as whole words; a probability is the tags' geometric mean.
+
+        Those less probable than `abstain_below` are left out.
+        """
         covering = offsets[:, 1] > offsets[:, 0]
         logits, offsets = logits[covering], offsets[covering]
-        tags = best_tags(logits)
+        tags = tagging.best_tags(logits, task.outside_bias)
         if not tags.any():
             return SpansPrediction(())
-        return SpansPrediction(tuple(_spans(task, tags, logits / task.temperature_for(language), text, offsets)))
+        found = _spans(task, tags, logits / task.temperature_for(language), text, offsets)
+        return SpansPrediction(tuple(span for span in found if span.probability >= task.abstain_below))
 
     def score(self, task: Task, golds: Sequence[Any], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return precision, recall and F1 of exact spans."""
@@ -130,68 +134,23 @@ class TokenClassification:
     def calibrate(
         self, task: Task, logits: Sequence[Floats], targets: Sequence[NDArray[Any]], languages: Sequence[str]
     ) -> tuple[Task, Mapping[str, float]]:
-        """Fit a temperature for each language on the tags of all trained tokens."""
+        """Fit a temperature for each language on the tags of all trained tokens, and how readily spans are found."""
+        bias = tagging.fit_outside(*_trained(logits, targets)) if task.metric == "f1" else 0.0
         golds = np.concatenate(targets)
         trained = golds != UNTRAINED
         values, golds = np.concatenate(logits)[trained], golds[trained]
         names = np.repeat(np.array(languages), [len(target) for target in targets])[trained].tolist()
         fitted = calibrate.fit_temperatures(values, golds, names, calibrate.cross_entropy)
-        calibrated = replace(task, temperature=fitted)
+        calibrated = replace(task, temperature=fitted, outside_bias=bias)
         divisors = np.array([calibrated.temperature_for(name) for name in names])[:, None]
         return calibrated, {"ece-before": _error(values, golds), "ece-after": _error(values / divisors, golds)}
-
-
-def best_tags(logits: Floats) -> NDArray[np.int64]:
-    """Return the likeliest sequence of tags `[tokens]` in which a span is continued only by its own label."""
-    tags: NDArray[np.int64] = logits.argmax(axis=1) if len(logits) else np.zeros(0, np.int64)
-    if not tags.any():  # most texts hold none of a task's spans
-        return tags
-    previous = np.concatenate([[OUTSIDE], tags[:-1]])
-    continues = (tags > 0) & (tags % 2 == 0)
-    broken = continues & (previous != tags) & (previous != tags - 1)
-    return _viterbi(logits) if broken.any() else tags
-
-
-def _viterbi(logits: Floats) -> NDArray[np.int64]:
-    """Search the best allowed path: a continuing tag can only be reached from itself or from its beginning."""
-    scores = logits.astype(np.float64)
-    outside, begin, inside = scores[:, OUTSIDE].tolist(), scores[:, 1::2], scores[:, 2::2]
-    best, within = 0.0, np.full(begin.shape[1], -np.inf)  # scores of the best path, and of those in a span `[labels]`
-    begins = np.zeros(begin.shape, bool)
-    ends = []  # by token: the label of the span that the best path is in, -1 for none
-    for token in range(len(scores)):
-        starting, within = best + begin[token], within + inside[token]
-        np.greater_equal(starting, within, out=begins[token])
-        within = np.maximum(starting, within)
-        label, best = int(within.argmax()), best + outside[token]
-        ends.append(label if within[label] > best else -1)
-        best = max(best, float(within[label]))
-    return _traced(ends, begins)
-
-
-def _traced(ends: list[int], begins: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Follow the best path back from its last token."""
-    path = np.full(len(ends), OUTSIDE, np.int64)
-    token = len(ends) - 1
-    while token >= 0:
-        label = ends[token]
-        if label >= 0:
-            while not begins[token, label]:
-                path[token] = 2 + 2 * label
-                token -= 1
-            path[token] = 1 + 2 * label
-        token -= 1
-    return path
 
 
 def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offsets: NDArray[np.int32]) -> list[Span]:
     shifted = logits - logits.max(axis=1, keepdims=True)
     chosen = shifted[np.arange(len(tags)), tags] - np.log(np.exp(shifted).sum(axis=1))  # log probability of each tag
     spans: list[Span] = []
-    for first in np.flatnonzero(tags % 2 == 1).tolist():
-        last = first
-        while last + 1 < len(tags) and tags[last + 1] == tags[first] + 1:
-            last += 1
+    for first, last, place in tagging.runs(tags):
         taken = spans[-1].end if spans else 0
         free = max(int(offsets[first, 0]), taken)  # tokens may share a character
         edges = (free, int(offsets[first, 1])), (int(offsets[last, 0]), int(offsets[last, 1]))
@@ -199,10 +158,18 @@ def _spans(task: Task, tags: NDArray[np.int64], logits: Floats, text: str, offse
         if start < end:
             start, end = whole_words(text, start, end)
             start = max(start, taken)
-            label = task.labels[(int(tags[first]) - 1) // 2]
+            label = task.labels[place]
             probability = float(np.exp(chosen[first : last + 1].mean()))
             spans.append(Span(start, end, label, text[start:end], probability))
     return spans
+
+
+def _trained(logits: Sequence[Floats], targets: Sequence[NDArray[Any]]) -> tuple[list[Floats], list[NDArray[np.int64]]]:
+    """Return each row's logits and gold tags without the tokens that no span holds."""
+    kept = [target != UNTRAINED for target in targets]
+    return [row[keep] for row, keep in zip(logits, kept, strict=True)], [
+        target[keep] for target, keep in zip(targets, kept, strict=True)
+    ]
 
 
 def _items(value: object) -> list[dict[str, Any]]:
