@@ -11,7 +11,7 @@ import pytest
 from toy_encoder import ToyEncoder
 
 from umbel.errors import InputError, RetrievalError
-from umbel.retrieval import Changes, Document, Index, index, store
+from umbel.retrieval import Changes, Document, Index, index, ranking, store
 
 HOURS = Document("We are open from nine to five. On Sunday we are closed.", "hours.txt")
 MONEY = Document("You get your money back within ten days.", "money.md", metadata={"lang": "en", "year": 2024})
@@ -66,7 +66,7 @@ def test_words_add_to_the_cosine_and_either_can_be_had_alone(made):
     spread = np.std([hit.cosine for hit in both])
     for hit in both:
         assert (hit.words > 0) == (hit.source == "hours.txt")
-        assert hit.score == pytest.approx(hit.cosine + index.WORDS_WEIGHT * spread * hit.words**2)
+        assert hit.score == pytest.approx(hit.cosine + ranking.WORDS_WEIGHT * spread * hit.words**2)
 
 
 def test_a_share_is_that_of_all_words_weighed_by_rarity(path):

@@ -1,9 +1,6 @@
 """An index of passages: documents go in, cut and made into vectors; queries find the passages that fit best.
 
-Search is exact: every vector is compared. It goes by meaning (cosine of vectors), by words (BM25), or by both: then the
-square of the share of the query's words that a passage holds adds to its cosine, in units of how far the cosines of the
-index spread. Words count by that share, not by rank, and few of them next to nothing, so that passages in the language
-of the query do not drown those in another.
+Search is exact: every vector is compared. How meaning and words are merged, `ranking` says.
 
 Knows nothing of files of documents, or of terminals.
 """
@@ -17,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
@@ -25,16 +22,16 @@ from umbel.answers import DIGITS
 from umbel.errors import InputError, RetrievalError, suggest
 from umbel.retrieval.encoder import Encoder, Maker, PackEncoder
 from umbel.retrieval.passages import cut
+from umbel.retrieval.ranking import By as By
+from umbel.retrieval.ranking import highest, scores_of
 from umbel.retrieval.store import Entry, Floats, Ints, Key, Store, told
 from umbel.runtime import Model
 
-By = Literal["both", "vectors", "words"]
 Progress = Callable[[int, int], None]
 """Called with how many passages have their vector, and how many there are to make."""
 
 TOKENS = 256  # of a passage, at most
 LEAST_TOKENS = 16
-WORDS_WEIGHT = 40  # standard deviations of the cosine that all words of a query weigh (docs/log.md)
 AT_ONCE = 128  # passages made into vectors between two saves
 NO_CELLS: Mapping[str, Any] = MappingProxyType({})
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
@@ -268,10 +265,10 @@ class Index:
             # Row by row, so that a passage's figure has the same bits in an index of any size.
             cosines: Floats = np.vecdot(self._vectors, vector) if len(self._vectors) else np.zeros(0, np.float32)
             shares = self._shares(query)
-            scores = _scores(cosines, shares, by)
+            scores = scores_of(cosines, shares, by)
             if conditions:
                 scores[~np.isin(self._passages, self._store.matching(conditions))] = -np.inf
-            best = _highest(scores, k)
+            best = highest(scores, k)
             return self._hits(best, scores, cosines, shares, conditions)
 
     def _shares(self, query: str) -> Floats:
@@ -345,26 +342,6 @@ def plain_hit(hit: Hit) -> dict[str, Any]:
     """Return a hit as plain values, ready for JSON."""
     numbers = {name: round(getattr(hit, name), DIGITS) for name in ("score", "cosine", "words")}
     return vars(hit) | numbers | {"also": list(hit.also)}
-
-
-def _scores(cosines: Floats, shares: Floats, by: By) -> Floats:
-    """Return what orders the passages `[passages]`; minus infinity for those that are not found."""
-    if by == "words":
-        return np.where(shares > 0, shares, -np.inf).astype(np.float32)
-    if by == "vectors" or not len(cosines):
-        return cosines.copy()
-    scores: Floats = cosines + np.float32(WORDS_WEIGHT * cosines.std()) * shares**2
-    return scores
-
-
-def _highest(scores: Floats, k: int) -> Ints:
-    """Return the rows of the `k` highest scores, the highest first, without those that are not found."""
-    rows = np.arange(len(scores))
-    if len(rows) > k:
-        rows = np.sort(np.argpartition(-scores, k)[:k])
-    rows = rows[np.isfinite(scores[rows])]
-    highest: Ints = rows[np.argsort(-scores[rows], kind="stable")]
-    return highest
 
 
 def _encoder_of(model: Model | Encoder) -> Encoder:
