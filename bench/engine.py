@@ -4,7 +4,8 @@
 
 Theory: a processor with AVX-512 bfloat16 multiplies twice as many numbers an instruction as in fp32; int8 weights halve
 the traffic once more, but without int8 activations they are widened again before each product. Activations quantised
-with one scale for a whole tensor make an answer depend on its batch; in groups within a token they do not.
+with one scale for a whole tensor make an answer depend on its batch; in groups within a token (`int8-group`), or by
+fixed scales (`int8`, as packs have them), they do not.
 
 Every engine runs the same weights in a process of its own, in turn within each round: milliseconds a call, by shape.
 `keeping` is bfloat16 and also gives out the keys and values that questions need. `cosine` is the smallest of a token's
@@ -33,6 +34,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "fp32": ("graph", "float32"),
     "bfloat16": ("graph", "bfloat16"),
     "keeping": ("graph", "keeping"),
+    "int8": ("graph", "int8"),
     "int8-group0": ("graph", "int8", "0"),
     "int8-group32": ("graph", "int8", "32"),
     "int8-group128": ("graph", "int8", "128"),

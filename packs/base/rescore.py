@@ -18,11 +18,10 @@ from umbel.card import card_of
 from umbel.errors import InputError, UmbelError, suggest
 from umbel.manifest import Manifest
 from umbel.pack import CARD, MANIFEST, read_pack
-from umbel.scoring import runtime_predictor, score
+from umbel.scoring import runtime_predictor, score, with_scores
 from umbel.spec import load_spec
 
 HERE = Path(__file__).parent
-KEPT = ("rows", "metric", "score", "scores", "languages")
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -47,12 +46,9 @@ def main() -> None:
     model = umbel.load(options.pack)
     tasks = {name: model.tasks[name] for name in wanted}
     found = score(runtime_predictor(model), tasks, load_spec(HERE / "base.yaml"))
-    entries = dict(pack.manifest.tasks)
     for name, figures in found.items():
-        entry = entries[name]
-        print(f"{name:<24}{entry.scores['score']:>8.2f}{figures['score']:>8.2f}")
-        entries[name] = entry.model_copy(update={"scores": entry.scores | {key: figures[key] for key in KEPT}})
-    write(options.pack, pack.manifest.model_copy(update={"tasks": entries}))
+        print(f"{name:<24}{pack.manifest.tasks[name].scores['score']:>8.2f}{figures['score']:>8.2f}")
+    write(options.pack, with_scores(pack.manifest, found))
 
 
 if __name__ == "__main__":

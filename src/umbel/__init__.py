@@ -37,12 +37,13 @@ def __getattr__(name: str) -> Any:
 def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: int = 0, callers: int = 1) -> Model:
     """Load a pack ready to answer: a shipped one by name, or a folder; the first time it is compiled for this machine.
 
-    `precision` is that of the arithmetic (`auto`, `float32`, `bfloat16`); `threads` is 0 for all processors. Where
-    `callers` come at once, from threads of theirs, each reads on its share of them, with the same answers: 7 % more
-    texts a second in one process on two processors, a sixth more from the server, for some 140 MB more memory.
+    `precision` is that of the arithmetic (`auto`, `float32`, `bfloat16`, `int8`): `auto` takes the fastest that the
+    pack was fitted for and the processor has instructions of. `threads` is 0 for all processors. Where `callers` come
+    at once, from threads of theirs, each reads on its share of them, with the same answers: 7 % more texts a second in
+    one process on two processors, a sixth more from the server, for some 140 MB more memory.
 
     Raises:
-        PackError: the pack is missing, damaged, or of other weights.
+        PackError: the pack is missing, damaged, of other weights, or not fitted for `int8`.
         BackboneError: its backbone is unknown, damaged, or a folder that is not found.
         DownloadError: its backbone is not there and cannot be fetched.
 
@@ -52,7 +53,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     """
     from umbel.branch_graph import BranchEngine
     from umbel.catalogue import load_backbone, locate
-    from umbel.compile import compile_pack
+    from umbel.compile import compile_pack, precision_of
     from umbel.engine import OpenVinoEngine
     from umbel.forks import Forks, levels
     from umbel.pack import read_pack
@@ -63,6 +64,7 @@ def load(pack: str | Path = "base", *, precision: Precision = "auto", threads: i
     found = read_pack(pack)
     named = found.manifest.backbone
     backbone = load_backbone(locate(named.name, named.sha256))
+    precision = precision_of(found, precision)
     compiled = compile_pack(found, backbone, precision)
     layers = {name: fork.layer for name, fork in found.forks.items()}
     own = {found.forks[name].sha256: graph for name, graph in compiled.forks.items()}  # tasks may have one together

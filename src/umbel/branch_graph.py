@@ -21,6 +21,7 @@ from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
 from umbel.engine import (
+    NO_ROUNDINGS,
     Floats,
     GraphBuilder,
     OpenVinoEngine,
@@ -31,10 +32,11 @@ from umbel.engine import (
     parameter,
     uses_bfloat16,
 )
+from umbel.quantised import Rounding
 from umbel.shapes import EncoderShape
 from umbel.tree import Rows
 
-LAYOUT = "branches 7"  # names the graph's inputs and results; another one makes cached graphs unfit
+LAYOUT = "branches 8"  # names the graph's inputs and results; another one makes cached graphs unfit
 HIDDEN, KEPT, LOWER, BRANCH = "hidden", "kept.", "lower.", "branch"  # names of results, or how they begin
 GIVEN = "given."  # how the names of inputs begin that take what was kept
 MASKED = -1e9
@@ -69,8 +71,15 @@ class Kept:
         return kept.astype(np.float32)
 
 
-def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
+def build_branching_graph(
+    shape: EncoderShape,
+    tensors: Mapping[str, Floats],
+    lower: Sequence[int] = (),
+    roundings: Mapping[str, Rounding] = NO_ROUNDINGS,
+) -> ov.Model:
     """Build the encoder, with every layer's keys and values as further results, and the reader of branches.
+
+    Maps that have `roundings` are done in 8 bits, by both.
 
     Inputs beside the encoder's (`engine.build_graph`): `branch_embedded` `[tokens, hidden]` and `branch_positions`
     `[tokens]` int32 of all rows' tokens, `branch_bias` `[rows, length, length]`, `branch_spread` `[rows, length]` and
@@ -78,7 +87,7 @@ def build_branching_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lo
     `branch_seen` `[text]`, 1 for the text's tokens and 0 for its padding, and each layer's keys and values `given.N`
     `[2 * heads, text, hidden/heads]`.
     """
-    return _BranchBuilder(shape, tensors, lower).build()
+    return _BranchBuilder(shape, tensors, lower, roundings).build()
 
 
 class _BranchBuilder(GraphBuilder):
@@ -99,16 +108,17 @@ class _BranchBuilder(GraphBuilder):
         self.bias, self.seen = ops.unsqueeze(bias, numbers(0)), ops.unsqueeze(seen, numbers(1))  # [text, 1]
         column = ops.concat([_size(self.spread, 1), numbers(1)], 0)
         self.ones = ops.broadcast(ops.constant(np.float32(1)), column)  # [length, 1]
-        hidden, heads = self.embeddings(embedded, positions), self.shape.heads
+        # Of three axes, for of two the library would make the scales of 8 bits part of a slow operation (docs/log.md).
+        hidden, heads = self.embeddings(ops.unsqueeze(embedded, numbers(0)), positions), self.shape.heads
         for layer in range(self.shape.layers):
             given = parameter([2 * heads, -1, self.shape.hidden // heads], np.float32, f"{GIVEN}{layer}")
             inputs.append(given)
             name, below = f"encoder.layer.{layer}", hidden
             if layer == self.shape.layers - 1:  # nothing attends to what comes of it
-                hidden, place = (ops.gather(each, read, number(0)) for each in (hidden, place))
+                hidden, place = ops.gather(hidden, read, number(1)), ops.gather(place, read, number(0))
             attended = self._branch_attention(f"{name}.attention.self", below, given, place)
             hidden = self.feed_forward(name, hidden, attended)
-        results.append(_result(hidden, BRANCH))
+        results.append(_result(ops.squeeze(hidden, numbers(0)), BRANCH))
         return ov.Model(results, [*encoder.get_parameters(), *inputs], "branching")
 
     def _branch_attention(self, name: str, hidden: ov.Node, given: ov.Node, place: ov.Node) -> ov.Node:
@@ -119,7 +129,7 @@ class _BranchBuilder(GraphBuilder):
         sees: its exponential is 1, so no sum is 0, and those of the others are bounded. It is taken off the keys, for
         scores are rounded to bfloat16 as they are written, and a smaller one loses less.
         """
-        rows = self._in_rows(self.mapped(name, hidden))
+        rows = self._in_rows(ops.squeeze(self.mapped(name, hidden), numbers(0)))
         own_query, own_key, own_value = ops.split(rows, number(0), 3).outputs()  # [heads, rows, length, hidden/heads]
         key, value, first = self._of_text(given)
         weights = _exponentials(ops.matmul(self._in_line(own_query, place), key, False, True))  # [heads, tokens, text]
@@ -131,7 +141,7 @@ class _BranchBuilder(GraphBuilder):
             return ops.add(ops.matmul(weights, text, False, False), own_part)
 
         mixed = ops.divide(added_up(value, own_value), added_up(self.seen, self.ones))  # [heads, tokens, hidden/heads]
-        return ops.reshape(ops.transpose(mixed, numbers(1, 0, 2)), numbers(0, self.shape.hidden), True)
+        return ops.reshape(ops.transpose(mixed, numbers(1, 0, 2)), numbers(1, -1, self.shape.hidden), False)
 
     def _of_text(self, given: ov.Node) -> tuple[ov.Node, ov.Node, ov.Node]:
         """Return a text's keys, less the first one, its values, both `[heads, text, hidden/heads]`, and that first key.

@@ -40,6 +40,10 @@ MAPPED = """\
 Vectors are the mean of the hidden states through a linear map, learnt on the sealed encoder. Both figures are of train
 texts held back from it, with their passages and questions. No other task reads it.
 """
+ROUNDED = """\
+On processors with instructions for it the encoder multiplies 8-bit numbers, brought there by fixed scales. Cosines of
+its hidden states to those without: {mean:.4f} in the mean, {least:.3f} at least.
+"""
 BRANCHES = """\
 Questions made of dev rows of the training sets, with instructions and names that training has seen. The score is the
 share of right answers; of mentions it is F1 of exact spans. Sets that training has not seen are harder.
@@ -82,6 +86,7 @@ def card_of(manifest: Manifest) -> str:
         _table(("task", "language", "metric", "dev score"), _languages(manifest)),
         *_ngrams(manifest),
         *_vectors(manifest),
+        *_rounded(manifest),
         *_separation(manifest.training.get("separation")),
         *_branches(manifest),
         "## Data",
@@ -120,6 +125,17 @@ def _vectors(manifest: Manifest) -> list[str]:
         if score in task.scores
     ]
     return ["## Vectors", _table(("task", "percent of", "before", "through the map"), rows), MAPPED] if rows else []
+
+
+def _rounded(manifest: Manifest) -> list[str]:
+    """Return the section on what running the encoder in 8 bits costs each task."""
+    entry = manifest.roundings
+    if entry is None:
+        return []
+    rows = [(name, _number(before, 2), _number(after, 2)) for name, (before, after) in entry.scores.items()]
+    least, mean = entry.cosines
+    about = ROUNDED.format(least=least, mean=mean)
+    return ["## In 8 bits", _table(("task", "dev score without", "in 8 bits"), rows), about]
 
 
 def _separation(notes: Mapping[str, Any] | None) -> list[str]:

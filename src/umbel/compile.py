@@ -21,16 +21,18 @@ from numpy.typing import NDArray
 from umbel.adapters import merge
 from umbel.branch_graph import HIDDEN, KEPT, LAYOUT, build_branching_graph, cut_out
 from umbel.cache import cache_folder, cache_root, guard
-from umbel.engine import ENCODER, NAME, GraphBuilder, OpenVinoEngine, Precision, build_graph
+from umbel.engine import ENCODER, NAME, ROUNDED, GraphBuilder, OpenVinoEngine, Precision, build_graph, maps_of
 from umbel.errors import CacheError, PackError
 from umbel.forks import levels
-from umbel.pack import Pack
+from umbel.pack import ROUNDINGS, Pack
+from umbel.processor import multiplies_bytes
+from umbel.quantised import Rounding
 from umbel.weights import Backbone
 
 logger = logging.getLogger(__name__)
 
 GRAPH, RECORD = "encoder.xml", "compiled.json"
-MIN_COSINE = 0.999  # of a token's hidden states, compiled against fp32
+MIN_COSINE, MIN_ROUNDED = 0.999, 0.995  # of a token's hidden states, compiled against fp32; in 8 bits
 PROBES = (
     "这是一个关于AI的多任务处理案例。",
     "I was charged twice for order 1042, please refund one of them today.",
@@ -54,9 +56,21 @@ class CompiledPack:
         return cut_out(self.graph, [HIDDEN, KEPT]) if self.pack.manifest.branches else self.graph
 
 
-def is_compiled(pack: Pack) -> bool:
+def precision_of(pack: Pack, precision: Precision) -> Precision:
+    """Return the precision in which a pack runs here: `int8` for `auto`, where the pack and the processor are made so.
+
+    Raises:
+        PackError: it shall be `int8` and the pack has no roundings.
+    """
+    if precision == "int8" and pack.manifest.roundings is None:
+        found = f"{pack.folder}: how its maps are done in 8 bits was not fitted"
+        raise PackError(found, "`umbel quantise` does so; or leave the precision to Umbel")
+    return "int8" if precision == "auto" and pack.manifest.roundings and multiplies_bytes() else precision
+
+
+def is_compiled(pack: Pack, precision: Precision = "auto") -> bool:
     """Tell whether the cache holds the pack's graph for this machine's engine."""
-    return (cache_root() / "compiled" / _key(pack) / RECORD).is_file()
+    return (cache_root() / "compiled" / _key(pack, precision_of(pack, precision)) / RECORD).is_file()
 
 
 def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") -> CompiledPack:
@@ -75,7 +89,8 @@ def compile_pack(pack: Pack, backbone: Backbone, precision: Precision = "auto") 
         if not 0 <= fork.layer < backbone.shape.layers:
             found = f"{name} forks at layer {fork.layer} of {backbone.shape.layers}"
             raise PackError(f"{pack.folder}: {found}", "the pack is damaged: detach the task again")
-    compiled = cached_graph(pack) or _compiled(pack, backbone, precision)
+    precision = precision_of(pack, precision)
+    compiled = cached_graph(pack, precision) or _compiled(pack, backbone, precision)
     names = {fork.sha256: name for name, fork in pack.forks.items()}  # tasks may have one together
     own = {sha256: _fork(pack, name, backbone, precision) for sha256, name in names.items()}
     return replace(compiled, forks={name: own[fork.sha256] for name, fork in pack.forks.items()})
@@ -85,12 +100,15 @@ def _compiled(pack: Pack, backbone: Backbone, precision: Precision) -> CompiledP
     """Build the graph that all tasks share, check it, and keep it."""
     build = build_branching_graph if pack.manifest.branches else build_graph
     lower = levels([fork.layer for fork in pack.forks.values()])
-    compiled = CompiledPack(pack, build(backbone.shape, merge(backbone.tensors, pack.adapter()), lower), {})
-    record = {"pack": pack.manifest.name, "engine": NAME, **_parity(compiled.encoder, backbone, precision)}
-    if float(str(record["min-cosine"])) < MIN_COSINE:
+    tensors = merge(backbone.tensors, pack.adapter())
+    roundings = _roundings(pack, backbone) if precision == "int8" else {}
+    compiled = CompiledPack(pack, build(backbone.shape, tensors, lower, roundings), {})
+    exact = build_graph(backbone.shape, tensors) if roundings else compiled.encoder
+    record = {"pack": pack.manifest.name, "engine": NAME, **_parity(compiled.encoder, exact, backbone, precision)}
+    if float(str(record["min-cosine"])) < (MIN_ROUNDED if roundings else MIN_COSINE):
         raise PackError(f"{pack.folder}: the compiled graph strays from fp32: {record}", "try precision float32")
     try:
-        return CompiledPack(pack, _store(compiled.graph, record, _key(pack)), record)
+        return CompiledPack(pack, _store(compiled.graph, record, _key(pack, precision)), record)
     except CacheError as error:
         logger.warning("%s; the compiled pack stays in memory", error.message)
         return CompiledPack(pack, compiled.graph, record)
@@ -107,7 +125,8 @@ def _fork(pack: Pack, task: str, backbone: Backbone, precision: Precision) -> Pa
     shared = merge(backbone.tensors, pack.adapter())
     graph = GraphBuilder(backbone.shape, merge(shared, pack.fork(task))).build_upper(entry.layer)
     below = GraphBuilder(backbone.shape, shared).build_lower(entry.layer)
-    record = {"pack": pack.manifest.name, "fork": task, "engine": NAME, **_parity(graph, backbone, precision, below)}
+    parity = _parity(graph, graph, backbone, precision, below)
+    record = {"pack": pack.manifest.name, "fork": task, "engine": NAME, **parity}
     if float(str(record["min-cosine"])) < MIN_COSINE:
         raise PackError(f"{pack.folder}: the fork of {task} strays from fp32: {record}", "try precision float32")
     try:
@@ -121,19 +140,21 @@ def _adapter(pack: Pack) -> str:
     return pack.manifest.adapter.sha256 if pack.manifest.adapter else ""
 
 
-def cached_graph(pack: Pack) -> CompiledPack | None:
+def cached_graph(pack: Pack, precision: Precision = "auto") -> CompiledPack | None:
     """Return the pack's graph from the cache, or None."""
-    if not is_compiled(pack):
+    if not is_compiled(pack, precision):
         return None
-    folder = cache_root() / "compiled" / _key(pack)
+    folder = cache_root() / "compiled" / _key(pack, precision_of(pack, precision))
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return CompiledPack(pack, folder / GRAPH, record)
 
 
-def _key(pack: Pack) -> str:
-    """Name everything the graph depends on."""
+def _key(pack: Pack, precision: Precision) -> str:
+    """Name everything the graph depends on; of precisions only that in 8 bits has one of its own."""
     manifest = pack.manifest
     parts = [NAME, ENCODER, manifest.backbone.sha256, _adapter(pack)]
+    if precision == "int8" and manifest.roundings:
+        parts.append(f"{ROUNDED} {manifest.roundings.sha256}")
     if manifest.branches:
         parts.append(LAYOUT)
     if pack.forks:
@@ -160,15 +181,32 @@ def _store(graph: Path | ov.Model, record: dict[str, object], key: str) -> Path:
     return folder / GRAPH
 
 
+def _roundings(pack: Pack, backbone: Backbone) -> dict[str, Rounding]:
+    """Return how the pack's maps are done in 8 bits.
+
+    Raises:
+        PackError: they are not those of its backbone.
+    """
+    roundings, shape = pack.roundings(), backbone.shape
+    sizes = {name: (rounding.channels.max(initial=0) + 1, len(rounding.bias)) for name, rounding in roundings.items()}
+    if sizes != maps_of(shape):
+        raise PackError(f"{pack.folder / ROUNDINGS}: of other maps than {backbone.name} has", "quantise the pack again")
+    return roundings
+
+
 def _parity(
-    graph: Path | ov.Model, backbone: Backbone, precision: Precision, below: ov.Model | None = None
+    graph: Path | ov.Model,
+    exact_graph: Path | ov.Model,
+    backbone: Backbone,
+    precision: Precision,
+    below: ov.Model | None = None,
 ) -> dict[str, object]:
     """Compare the engine at its own precision with fp32 on a few sentences, over all their tokens.
 
     A graph of upper layers is given what those `below` it give in fp32.
     """
     lower = OpenVinoEngine(below, "float32") if below else None
-    fast, exact = OpenVinoEngine(graph, precision), OpenVinoEngine(graph, "float32")
+    fast, exact = OpenVinoEngine(graph, precision), OpenVinoEngine(exact_graph, "float32")
     cosines, differences = [], []
     for (window,) in backbone.tokenizer.windows_many(PROBES):
         embedded = backbone.embedding.rows(window.ids[None])

@@ -10,8 +10,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -20,23 +18,10 @@ from typing import Any
 
 from umbel import cache
 from umbel.errors import CacheError
+from umbel.processor import instruction_sets, processor_name
 
 DISTRIBUTION = "umbel"
-FLAGS = {  # ours -> Linux's name of it
-    "avx2": "avx2",
-    "avx512": "avx512f",
-    "vnni": "avx512_vnni",
-    "bf16": "avx512_bf16",
-    "amx": "amx_tile",
-    "amx-int8": "amx_int8",
-    "amx-bf16": "amx_bf16",
-    "neon": "asimd",
-    "arm-bf16": "bf16",
-}
-_MAC_FLAGS = {"avx2": "avx2_0", "avx512": "avx512f", "neon": "AdvSIMD", "arm-bf16": "FEAT_BF16"}
-_WINDOWS_FLAGS = {"avx2": 40, "avx512": 41, "neon": 19}  # of IsProcessorFeaturePresent
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:.*extra\s*==\s*['\"]([^'\"]+)['\"])?")
-CPU_FILE = Path("/proc/cpuinfo")
 
 
 def examine() -> dict[str, Any]:
@@ -124,17 +109,12 @@ def _processor() -> dict[str, Any]:
     cores = os.cpu_count()
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     return {
-        "name": _processor_name(),
+        "name": processor_name(),
         "cores": cores,
         "usable_cores": usable,
         "memory": _memory(),
         "instructions": instruction_sets(),
     }
-
-
-def _processor_name() -> str:
-    named = re.search(r"^model name\s*:\s*(.+)$", _cpu_text(), re.MULTILINE)
-    return named[1] if named else platform.processor() or platform.machine()
 
 
 def _memory() -> int | None:
@@ -143,47 +123,6 @@ def _memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def instruction_sets() -> dict[str, bool] | None:
-    """Return which instruction sets that matter here the processor has, or None where the system does not tell."""
-    if sys.platform == "win32":
-        return _windows_flags()
-    if sys.platform == "darwin":
-        return _mac_flags()
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _cpu_text(), re.MULTILINE)
-    if not found:
-        return None
-    flags = set(found[1].split())
-    arm = platform.machine() in ("aarch64", "arm64")
-    return {name: flag in flags for name, flag in FLAGS.items() if (name in ("neon", "arm-bf16")) == arm}
-
-
-def _cpu_text() -> str:
-    try:
-        return CPU_FILE.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _mac_flags() -> dict[str, bool] | None:
-    try:
-        told = subprocess.run(
-            ["sysctl", "hw.optional", "hw.optional.arm"], check=False, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    on = set(re.findall(r"hw\.optional\.(?:arm\.)?(\w+): 1", told.stdout))
-    return {name: flag in on for name, flag in _MAC_FLAGS.items()}
-
-
-def _windows_flags() -> dict[str, bool] | None:
-    import ctypes
-
-    windows = getattr(ctypes, "windll", None)
-    if windows is None:
-        return None
-    return {name: bool(windows.kernel32.IsProcessorFeaturePresent(n)) for name, n in _WINDOWS_FLAGS.items()}
 
 
 def _cache(problems: list[dict[str, str]]) -> dict[str, Any]:

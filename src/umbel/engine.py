@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -22,17 +23,21 @@ from openvino import opset13 as ops
 from openvino import properties
 from openvino.properties import hint as hints
 
+from umbel.quantised import HIGH, LOW, Places, Rounding
 from umbel.shapes import EncoderShape
 from umbel.windows import BATCH_TOKENS
 
 Floats = NDArray[np.float32]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 NAME = f"openvino-{ov.__version__.split('-')[0]}"
 # With AMX, a product of at most 16 rows and so few columns, in and out, has other instructions than one of more rows,
 # and rounds otherwise: narrow ones are given columns of zeros (docs/log.md, "Narrow products").
 NARROW = 32
 MAPPED = "mapped"  # names the weights of queries, keys and values in one
+UNIT = 2.0**-6  # what one step of inputs rounded to 8 bits stands for: scales of weights then fit into 16 bits
+NO_ROUNDINGS: Mapping[str, Rounding] = MappingProxyType({})
+ROUNDED = "int8 1"  # names how its maps are done in 8 bits
 ENCODER = "encoder 3"  # names how its graph is built; another way gives other bits and makes cached graphs unfit
 
 
@@ -52,7 +57,8 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """Runs a graph made by `build_graph`, one infer request for each calling thread.
 
-    `precision` is that of the arithmetic: `auto` takes bfloat16 where the processor has it. `callers` may come at once:
+    `precision` is that of the arithmetic: `auto` takes bfloat16 where the processor has it, and so does `int8`, which
+    names a graph built with roundings, for what is not rounded. `callers` may come at once:
     from two on, those who do get threads of their own, as threads that share a product wait for the slowest of them at
     its end; one alone still has them all. Both ways give the same bits; the weights lie in memory twice.
     """
@@ -65,10 +71,11 @@ class OpenVinoEngine:
         cache: Path | None = None,
         callers: int = 1,
     ) -> None:
-        self.precision = "bfloat16" if uses_bfloat16(precision) else "float32"
+        inner = "bfloat16" if uses_bfloat16(precision) else "float32"
+        self.precision = "int8" if precision == "int8" else inner
         threads = threads or len(os.sched_getaffinity(0))
         settings: dict[Any, Any] = {
-            hints.inference_precision: ov.Type.bf16 if self.precision == "bfloat16" else ov.Type.f32,
+            hints.inference_precision: ov.Type.bf16 if inner == "bfloat16" else ov.Type.f32,
             hints.performance_mode: hints.PerformanceMode.LATENCY,
             hints.enable_hyper_threading: True,
             hints.enable_cpu_pinning: False,  # on a shared machine a pinned thread waits for whoever has its core
@@ -146,34 +153,44 @@ def core() -> ov.Core:
 
 
 def uses_bfloat16(precision: Precision) -> bool:
-    """Tell whether the arithmetic will be bfloat16 on this processor."""
-    if precision != "auto":
+    """Tell whether the arithmetic, or what of it is not in 8 bits, will be bfloat16 on this processor."""
+    if precision in ("float32", "bfloat16"):
         return precision == "bfloat16"
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def build_graph(shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> ov.Model:
-    """Build a BERT-family encoder from tensors under the hub's names.
+def build_graph(
+    shape: EncoderShape,
+    tensors: Mapping[str, Floats],
+    lower: Sequence[int] = (),
+    roundings: Mapping[str, Rounding] = NO_ROUNDINGS,
+) -> ov.Model:
+    """Build a BERT-family encoder from tensors under the hub's names; maps that have `roundings` are done in 8 bits.
 
     Inputs, in this order: `embedded` `[batch, tokens, hidden]` fp32 and `lengths` `[batch]` int32; the output is
     `[batch, tokens, hidden]` fp32, then of the same shape what enters each of the layers in `lower`.
     """
-    return GraphBuilder(shape, tensors, lower).build()
+    return GraphBuilder(shape, tensors, lower, roundings).build()
 
 
 class GraphParts:
     """Builds what graphs are made of from tensors under their names."""
 
-    def __init__(self, tensors: Mapping[str, Floats], epsilon: float) -> None:
-        self.tensors, self.epsilon = tensors, epsilon
+    def __init__(
+        self, tensors: Mapping[str, Floats], epsilon: float, roundings: Mapping[str, Rounding] = NO_ROUNDINGS
+    ) -> None:
+        self.tensors, self.epsilon, self.roundings = tensors, epsilon, roundings
         self._constants: dict[str, ov.Node] = {}
+        self._normed: dict[str, tuple[ov.Node, str]] = {}  # norms by their results: before scale and bias, and whose
 
     def tensor(self, name: str) -> Floats:
         """Return a tensor by its name."""
         return self.tensors[name]
 
-    def dense(self, name: str, inputs: ov.Node) -> ov.Node:
-        """Apply a linear map."""
+    def dense(self, name: str, inputs: ov.Node, chosen: Places | None = None) -> ov.Node:
+        """Apply a linear map, in 8 bits where it has a rounding; that gives the outputs that are `chosen`, else all."""
+        if name in self.roundings:
+            return self._rounded(name, inputs, chosen)
         weight, bias = self._constant(f"{name}.weight"), self._constant(f"{name}.bias")
         outputs, width = weight.shape
         if max(outputs, width) > NARROW:
@@ -184,10 +201,35 @@ class GraphParts:
         product = ops.add(ops.matmul(inputs, weight, False, True), bias)
         return ops.slice(product, numbers(0), numbers(outputs), numbers(1), numbers(-1))
 
+    def _rounded(self, name: str, inputs: ov.Node, chosen: Places | None) -> ov.Node:
+        """Apply a linear map in 8 bits; its sums are exact, so it needs no columns of zeros (`NARROW`).
+
+        Scale and shift of a norm's results are made one with its own: one operation less.
+        """
+        rounding = self.roundings[name]
+        scale, shift = rounding.scale.astype(np.float32), rounding.shift.astype(np.float32)
+        if (key := inputs.get_friendly_name()) in self._normed:
+            inputs, norm = self._normed[key]
+            scale, shift = scale * self.tensor(f"{norm}.weight"), shift - scale * self.tensor(f"{norm}.bias")
+        if (key := f"{name}.rounded") not in self._constants:
+            whole, steps = rounding.weights(self.tensor(f"{name}.weight"))
+            bias = self.tensor(f"{name}.bias") + rounding.bias
+            if chosen is not None:
+                whole, steps, bias = whole[chosen], steps[chosen], bias[chosen]
+            weight = ops.multiply(ops.convert(ops.constant(whole), np.float32), ops.constant(steps / np.float32(UNIT)))
+            self._constants |= {key: weight, f"{key}.bias": ops.constant(bias)}
+        scaled = ops.subtract(ops.multiply(inputs, ops.constant(scale)), ops.constant(shift))
+        ends = [_float(float(end)) for end in (LOW, HIGH, LOW * UNIT, HIGH * UNIT)]
+        rounded = ops.fake_quantize(scaled, *ends, HIGH - LOW + 1)
+        return ops.add(ops.matmul(rounded, self._constants[key], False, True), self._constants[f"{key}.bias"])
+
     def norm(self, name: str, inputs: ov.Node) -> ov.Node:
         """Apply a layer normalisation."""
-        scaled = ops.multiply(self.normed(inputs), self._constant(f"{name}.weight"))
-        return ops.add(scaled, self._constant(f"{name}.bias"))
+        bare = self.normed(inputs)
+        scaled = ops.multiply(bare, self._constant(f"{name}.weight"))
+        found = ops.add(scaled, self._constant(f"{name}.bias"))
+        self._normed[found.get_friendly_name()] = bare, name
+        return found
 
     def normed(self, inputs: ov.Node) -> ov.Node:
         """Bring the last axis to mean 0 and variance 1."""
@@ -203,8 +245,14 @@ class GraphParts:
 class GraphBuilder(GraphParts):
     """Builds the encoder node by node; `kept` are its layers' keys and values by head, once built."""
 
-    def __init__(self, shape: EncoderShape, tensors: Mapping[str, Floats], lower: Sequence[int] = ()) -> None:
-        super().__init__(tensors, shape.epsilon)
+    def __init__(
+        self,
+        shape: EncoderShape,
+        tensors: Mapping[str, Floats],
+        lower: Sequence[int] = (),
+        roundings: Mapping[str, Rounding] = NO_ROUNDINGS,
+    ) -> None:
+        super().__init__(tensors, shape.epsilon, roundings)
         self.shape, self.lower = shape, lower
         self.kept: list[ov.Output] = []  # [batch, 2 * heads, tokens, hidden/heads]
 
@@ -259,8 +307,10 @@ class GraphBuilder(GraphParts):
         """Return a layer's output from its input and what its attention mixed."""
         update = self.dense(f"{name}.attention.output.dense", attended)
         hidden = self.norm(f"{name}.attention.output.LayerNorm", ops.add(update, hidden))
-        wide = ops.gelu(self.dense(f"{name}.intermediate.dense", hidden), "ERF")
-        return self.norm(f"{name}.output.LayerNorm", ops.add(self.dense(f"{name}.output.dense", wide), hidden))
+        last = f"{name}.output.dense"
+        chosen = self.roundings[last].channels if last in self.roundings else None
+        wide = ops.gelu(self.dense(f"{name}.intermediate.dense", hidden, chosen), "ERF")
+        return self.norm(f"{name}.output.LayerNorm", ops.add(self.dense(last, wide), hidden))
 
     def _attention(self, name: str, hidden: ov.Node, bias: ov.Node) -> ov.Node:
         heads, width = self.shape.heads, self.shape.hidden
@@ -288,6 +338,18 @@ class GraphBuilder(GraphParts):
         layer = owner.removesuffix(MAPPED)
         query, key, value = (self.tensors[f"{layer}{part}.{what}"] for part in ("query", "key", "value"))
         return np.concatenate([query * np.float32((self.shape.hidden // self.shape.heads) ** -0.5), key, value])
+
+
+def maps_of(shape: EncoderShape) -> dict[str, tuple[int, int]]:
+    """Return how many inputs and outputs each linear map has that can be done in 8 bits, by its name."""
+    hidden, wide = shape.hidden, shape.intermediate
+    sizes = {
+        f"attention.self.{MAPPED}": (hidden, 3 * hidden),
+        "attention.output.dense": (hidden, hidden),
+        "intermediate.dense": (hidden, wide),
+        "output.dense": (wide, hidden),
+    }
+    return {f"encoder.layer.{layer}.{name}": size for layer in range(shape.layers) for name, size in sizes.items()}
 
 
 def _places(states: ov.Node) -> ov.Node:

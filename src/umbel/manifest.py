@@ -12,10 +12,11 @@ from umbel.overhangs import Sheds
 from umbel.records import Task
 from umbel.writings import Writing
 
-FORMAT = 11  # the newest this Umbel reads; a pack is written as the oldest that holds it
+FORMAT = 12  # the newest this Umbel reads; a pack is written as the oldest that holds it
 WITH_BRANCHES, WITH_READING, WITH_NEWER = 2, 3, 4  # newer: forks, writing, a flow
 WITH_BLANK, WITH_BREVITY, WITH_KNOWN, WITH_HEADS = 5, 6, 7, 8  # known: layers that were trained anew, too
 WITH_NGRAMS, WITH_MAP, WITH_BIAS = 9, 10, 11  # map: vectors have a head; bias: of the tag outside
+WITH_ROUNDINGS = 12
 
 VECTORS = "feature-extraction"
 
@@ -112,6 +113,17 @@ class NgramsFile(File):
     score: float
 
 
+class RoundingsFile(File):
+    """How the encoder's maps are done in 8 bits, and what that costs.
+
+    `scores` are each task's dev score without and with it, `cosines` the least and the mean of hidden states with it to
+    those without.
+    """
+
+    scores: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    cosines: tuple[float, float] = (1.0, 1.0)
+
+
 class DataNote(_Record):
     """Where a task's data came from; shown in the card."""
 
@@ -166,6 +178,7 @@ class Manifest(_Record):
     adapter: AdapterFile | None = None
     branches: BranchesFile | None = None
     reading: ReadingFile | None = None
+    roundings: RoundingsFile | None = None
     tasks: dict[str, TaskEntry]
     flow: dict[str, Any] | None = None
     training: dict[str, Any] = Field(default_factory=dict)
@@ -198,6 +211,7 @@ def format_of(manifest: Manifest) -> int:
         WITH_HEADS: manifest.reading and manifest.reading.heads,
         WITH_NGRAMS: any(entry.ngrams for entry in manifest.tasks.values()),
         WITH_MAP: any(entry.head and entry.kind == VECTORS for entry in manifest.tasks.values()),
+        WITH_ROUNDINGS: manifest.roundings,
         WITH_BIAS: any(entry.outside_bias for entry in manifest.tasks.values()),
     }
     return max((number for number, needed in needs.items() if needed), default=1)

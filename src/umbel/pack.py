@@ -7,6 +7,7 @@ base/
   reading.safetensors       how answers are found in passages, where that was trained
   heads/<task>.safetensors  one file per task, so that a task comes and goes without touching another's bytes
   ngrams/<task>.safetensors what a task reads off character n-grams beside the encoding
+  roundings.safetensors     how the encoder's maps are done in 8 bits, where that was fitted
   forks/<task>.safetensors  a detached task's own upper layers, as their difference to the pack's; one of several tasks
                             has a name made of theirs
   writers/<task>/           a writing task's adapter of its decoder, in GGUF and as PEFT writes it
@@ -40,9 +41,11 @@ from umbel.manifest import ForkFile as ForkFile
 from umbel.manifest import Manifest as Manifest
 from umbel.manifest import NgramsFile as NgramsFile
 from umbel.manifest import ReadingFile as ReadingFile
+from umbel.manifest import RoundingsFile as RoundingsFile
 from umbel.manifest import TaskEntry as TaskEntry
 from umbel.manifest import format_of as format_of
 from umbel.ngrams import Ngrams, ngrams_of
+from umbel.quantised import Rounding, from_tensors
 from umbel.reading import apart, is_head
 from umbel.readouts import KNOWN, shapes_of
 from umbel.records import Task
@@ -51,6 +54,7 @@ MANIFEST = "manifest.json"
 ADAPTER = "adapter.safetensors"
 BRANCHES = "branches.safetensors"
 READING = "reading.safetensors"
+ROUNDINGS = "roundings.safetensors"
 CARD = "CARD.md"
 SHIPPED = Path(__file__).parent / "packs"
 
@@ -171,6 +175,20 @@ class Pack:
             raise PackError(f"{self.folder / entry.file}: not a reading head this Umbel knows", _REINSTALL)
         return tensors
 
+    def roundings(self) -> dict[str, Rounding]:
+        """Return how each of the encoder's maps is done in 8 bits, by its name; none where that was not fitted.
+
+        Raises:
+            PackError: the file is missing, damaged or holds something else.
+        """
+        entry = self.manifest.roundings
+        if entry is None:
+            return {}
+        try:
+            return from_tensors(self._tensors(entry))
+        except ValueError as error:
+            raise PackError(f"{self.folder / entry.file}: {error}", _REINSTALL) from error
+
     def verify(self) -> None:
         """Read and check every file.
 
@@ -180,6 +198,7 @@ class Pack:
         self.adapter()
         self.branches()
         self.reading()
+        self.roundings()
         for task in self.tasks:
             self.head(task)
             self.fork(task)

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from umbel.cache import guard
-from umbel.manifest import AdapterFile, BranchesFile, File, Manifest, ReadingFile, TaskEntry, format_of
+from umbel.manifest import AdapterFile, BranchesFile, File, Manifest, ReadingFile, RoundingsFile, TaskEntry, format_of
 from umbel.ngrams import Ngrams
-from umbel.pack import ADAPTER, BRANCHES, CARD, MANIFEST, READING, Pack
+from umbel.pack import ADAPTER, BRANCHES, CARD, MANIFEST, READING, ROUNDINGS, Pack
+from umbel.quantised import Rounding, to_tensors
 
 Tensors = Mapping[str, NDArray[Any]]
 _NOTHING: Tensors = MappingProxyType({})
@@ -37,7 +38,7 @@ def write_pack(
     """Write a pack, replacing the one at `folder` only when all of it is on disk; file entries are filled in here.
 
     `branches` are the readouts of questions; the manifest's `branches` holds what else is known of them. A task without
-    `ngrams` here has none, whatever its entry says.
+    `ngrams` here has none, whatever its entry says, nor is anything kept of how other weights were done in 8 bits.
 
     Raises:
         CacheError: the folder cannot be written.
@@ -48,7 +49,7 @@ def write_pack(
             (draft / "heads").mkdir(parents=True)
             manifest = _fill(draft, manifest, heads, adapter, adapter_kind)
             tasks = {name: _with_ngrams(draft, name, each, ngrams) for name, each in manifest.tasks.items()}
-            manifest = manifest.model_copy(update={"tasks": tasks})
+            manifest = manifest.model_copy(update={"tasks": tasks, "roundings": None})
             if branches:
                 known = manifest.branches.model_dump(exclude={"file", "sha256"}) if manifest.branches else {}
                 entry = BranchesFile(**known, **_save(draft, BRANCHES, branches).model_dump())
@@ -171,6 +172,27 @@ def write_branches(
     return changed(source, folder, change)
 
 
+def write_roundings(
+    source: Pack,
+    folder: Path,
+    roundings: Mapping[str, Rounding],
+    known: Mapping[str, Any],
+    version: str,
+    card: Callable[[Manifest], str],
+) -> Pack:
+    """Write a copy of a pack whose maps are done in 8 bits, of which `known` says the rest; else as `write_reading`.
+
+    Raises:
+        CacheError: the folder cannot be written.
+    """
+
+    def change(draft: Path) -> Manifest:
+        entry = RoundingsFile(**known, **_save(draft, ROUNDINGS, to_tensors(roundings)).model_dump())
+        return _carded(draft, source, {"roundings": entry, "version": version}, card)
+
+    return changed(source, folder, change)
+
+
 def write_training(source: Pack, folder: Path, training: Mapping[str, Any], card: Callable[[Manifest], str]) -> Pack:
     """Write a copy of a pack that says something else of its training, and a card of its own; no other file changes."""
     return changed(source, folder, lambda draft: _carded(draft, source, {"training": dict(training)}, card))
@@ -243,7 +265,8 @@ def _fill(
 def _write_manifest(draft: Path, manifest: Manifest) -> Manifest:
     """Write the manifest in the oldest format that holds all of it, and return it so."""
     manifest = manifest.model_copy(update={"format": format_of(manifest)})
-    absent = {name for name in ("reading", "flow") if getattr(manifest, name) is None}  # which older ones do not know
+    newer = ("reading", "roundings", "flow")  # fields that older versions do not know
+    absent = {name for name in newer if getattr(manifest, name) is None}
     (draft / MANIFEST).write_text(manifest.model_dump_json(indent=1, exclude=absent) + "\n", encoding="utf-8")
     return manifest
 

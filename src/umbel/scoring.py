@@ -18,6 +18,7 @@ from umbel.evaluate import LIMIT, Predictor, evaluate, spread
 from umbel.records import Example, Prediction, Result, Task
 
 if TYPE_CHECKING:
+    from umbel.manifest import Manifest
     from umbel.pack import Pack
     from umbel.runtime import Model
     from umbel.spec import PackSpec, TaskSpec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[int], None]
 CHUNK = 256
+SCORES = ("rows", "metric", "score", "scores", "languages")  # of a report, that a pack keeps
 
 
 def score(
@@ -40,6 +42,15 @@ def score(
     """
     known, dev = dev_data(spec, tasks)
     return evaluate(told_in_chunks(predictor, told), known, dev, limit=limit or LIMIT)
+
+
+def with_scores(manifest: Manifest, found: Mapping[str, Mapping[str, Any]]) -> Manifest:
+    """Return a manifest with other dev scores (`score`); scores alone and errors of calibration stay."""
+    entries = dict(manifest.tasks)
+    for name, figures in found.items():
+        scores = entries[name].scores | {key: figures[key] for key in SCORES}
+        entries[name] = entries[name].model_copy(update={"scores": scores})
+    return manifest.model_copy(update={"tasks": entries})
 
 
 def dev_data(spec: PackSpec, tasks: Mapping[str, Task]) -> tuple[dict[str, Task], dict[str, list[Example]]]:

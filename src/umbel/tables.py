@@ -139,6 +139,14 @@ def scores_table(report: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def rounded_table(scores: Mapping[str, tuple[float, float]]) -> Table:
+    """Draw each task's dev score without and with the encoder in 8 bits."""
+    table = grid("task", "before", "in 8 bits", "change", right=["before", "in 8 bits", "change"])
+    for task, (before, after) in scores.items():
+        table.add_row(task, f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}")
+    return table
+
+
 def asked_table(report: Mapping[str, Mapping[str, float]]) -> Table:
     """Draw how well questions of each kind are answered."""
     table = grid("questions", "right", "ECE", "asked", right=["right", "ECE", "asked"])

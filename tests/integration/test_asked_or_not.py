@@ -31,7 +31,7 @@ ASKED = (Predicate("The customer wants money back"), Choice("Which team?", (Opti
 LENGTH = 40  # holds each of the texts
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "int8"])
 def model(default_backbone: str, request: pytest.FixtureRequest) -> Model:
     return umbel.load("base", precision=request.param, threads=1)
 
@@ -67,7 +67,10 @@ def test_a_graph_that_gives_hidden_states_alone_gives_the_same(
     model: Model, engine: BranchEngine, batch: tuple[Floats, np.ndarray], default_backbone: str, tmp_path: Path
 ) -> None:
     backbone = load_backbone(default_backbone)
-    ov.save_model(build_graph(backbone.shape, merge(backbone.tensors, model.pack.adapter())), tmp_path / "plain.xml")
+    tensors, roundings = merge(backbone.tensors, model.pack.adapter()), {}
+    if engine.precision == "int8":
+        roundings = model.pack.roundings()
+    ov.save_model(build_graph(backbone.shape, tensors, roundings=roundings), tmp_path / "plain.xml")
     plain = OpenVinoEngine(tmp_path / "plain.xml", engine.precision, 1)  # type: ignore[arg-type]
     without, beside = plain.encode(*batch), engine.encode(*batch)
     for row, length in enumerate(batch[1]):

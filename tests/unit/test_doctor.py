@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from umbel import doctor
+from umbel import doctor, processor
 from umbel.tables import doctor_report
 
 CPU = "processor : 0\nmodel name : Some CPU\nflags : fpu avx2 avx512f avx512_bf16 amx_tile\n"
@@ -46,19 +46,34 @@ def test_a_sound_installation_has_no_problems(cache: Path) -> None:
 
 def test_instruction_sets_are_read_from_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpuinfo").write_text(CPU)
-    monkeypatch.setattr(doctor, "CPU_FILE", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPU_FILE", tmp_path / "cpuinfo")
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    found = doctor.instruction_sets()
+    found = processor.instruction_sets()
     assert found is not None
     assert [name for name, there in found.items() if there] == ["avx2", "avx512", "bf16", "amx"]
     assert "neon" not in found
 
 
-def test_a_system_that_does_not_tell_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CPU_FILE", tmp_path / "nowhere")
+@pytest.mark.parametrize(
+    ("flag", "able"), [("avx512_vnni", True), ("avx_vnni", True), ("amx_int8", True), ("avx512_bf16", False)]
+)
+def test_products_of_bytes_are_known_by_their_instructions(
+    flag: str, able: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu avx2 {flag}\n")
+    monkeypatch.setattr(processor, "CPU_FILE", tmp_path / "cpuinfo")
     monkeypatch.setattr("sys.platform", "linux")
-    assert doctor.instruction_sets() is None
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    processor.multiplies_bytes.cache_clear()
+    assert processor.multiplies_bytes() == able
+    processor.multiplies_bytes.cache_clear()
+
+
+def test_a_system_that_does_not_tell_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "CPU_FILE", tmp_path / "nowhere")
+    monkeypatch.setattr("sys.platform", "linux")
+    assert processor.instruction_sets() is None
     assert "instructions  unknown" in shown(doctor.examine())
 
 

@@ -9,9 +9,11 @@ import openvino as ov
 import pytest
 import torch
 
+from umbel import quantising
 from umbel.backbones.bert import BertEncoder
 from umbel.branch_graph import BranchEngine, build_branching_graph
-from umbel.engine import GraphBuilder, OpenVinoEngine, build_graph, parameter
+from umbel.engine import GraphBuilder, OpenVinoEngine, build_graph, maps_of, parameter
+from umbel.quantised import fitted
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
 
@@ -24,6 +26,22 @@ def tensors():
     random = np.random.default_rng(0)
     found = {n: (random.normal(size=s) * 0.3).astype(np.float32) for n, s in tensor_shapes(SHAPE).items()}
     return {n: v + 1 if n.endswith("LayerNorm.weight") else v for n, v in found.items()}
+
+
+@pytest.fixture(scope="module")
+def roundings(tensors):
+    """How each precision rounds the encoder's maps: only `int8` does, by what it reads of random tokens."""
+    rng = np.random.default_rng(2)
+    ids = rng.integers(0, SHAPE.vocabulary, (40, 16))
+    batch = tensors[WORDS][ids].astype(np.float32), np.full(40, 16, np.int32)
+    builder = quantising._Watched(SHAPE, tensors)
+    read = quantising._read(builder, [batch], rng, lambda rows: None)
+    found = {}
+    for name, each in read.items():
+        stretches = 16 if builder.ends(name) else 0
+        found[name], _ = fitted(each.rows, each.low, each.high, builder.tensor(f"{name}.weight"), stretches)
+    assert {name: (len(set(each.channels.tolist())), len(each.bias)) for name, each in found.items()} == maps_of(SHAPE)
+    return {"float32": {}, "bfloat16": {}, "int8": found}
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +81,9 @@ def test_a_product_has_the_same_bits_for_few_rows_as_for_many(width, outputs, pr
     assert np.allclose(together, expected, atol=0.3 if precision == "bfloat16" else 1e-4)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_row_is_bit_identical_in_any_batch_of_its_padded_length(tensors, precision):
-    engine = OpenVinoEngine(build_graph(SHAPE, tensors), precision)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_a_row_is_bit_identical_in_any_batch_of_its_padded_length(tensors, roundings, precision):
+    engine = OpenVinoEngine(build_graph(SHAPE, tensors, roundings=roundings[precision]), precision)
     _, embedded, lengths = embedded_of(tensors, [16, 3, 9, 12, 16, 1, 7, 16, 5], 16)
     together = engine.encode(embedded, lengths)
     for row, length in enumerate(lengths):
@@ -74,6 +92,17 @@ def test_a_row_is_bit_identical_in_any_batch_of_its_padded_length(tensors, preci
     turned = engine.encode(np.ascontiguousarray(embedded[::-1]), lengths[::-1].copy())[::-1]
     for row, length in enumerate(lengths):
         assert np.array_equal(turned[row, :length], together[row, :length])
+
+
+def test_a_graph_in_8_bits_comes_near_the_exact_one_and_holds_bytes(tensors, roundings, engine):
+    graph = build_graph(SHAPE, tensors, roundings=roundings["int8"])
+    _, embedded, lengths = embedded_of(tensors, [16, 16, 16], 16)
+    found, wanted = OpenVinoEngine(graph, "int8").encode(embedded, lengths), engine.encode(embedded, lengths)
+    assert not np.array_equal(found, wanted)
+    cosines = (found * wanted).sum(-1) / np.linalg.norm(found, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert cosines.min() > 0.99
+    stored = [node.get_element_type() for node in graph.get_ops() if node.get_type_name() == "Constant"]
+    assert stored.count(ov.Type.i8) == len(maps_of(SHAPE))
 
 
 def test_what_stands_in_the_padding_does_not_matter(tensors, engine):
@@ -93,10 +122,11 @@ def test_the_answer_is_the_callers_own(tensors, engine):
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_callers_that_come_at_once_get_the_bits_of_one_alone(tensors, precision):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_callers_that_come_at_once_get_the_bits_of_one_alone(tensors, roundings, precision):
     """Whoever comes while another is at work reads with other threads, on another copy of the weights."""
-    engine = OpenVinoEngine(build_graph(SHAPE, tensors), precision, threads=2, callers=2)
+    graph = build_graph(SHAPE, tensors, roundings=roundings[precision])
+    engine = OpenVinoEngine(graph, precision, threads=2, callers=2)
     _, embedded, lengths = embedded_of(tensors, [16, 3, 9, 12, 16, 1, 7, 16, 5], 16)
     alone = engine.encode(embedded, lengths)
     engine._running += 1  # somebody is at work
@@ -111,10 +141,11 @@ def test_callers_that_come_at_once_get_the_bits_of_one_alone(tensors, precision)
             assert np.array_equal(each[row, :length], alone[row, :length])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_hidden_states_are_the_same_whether_keys_and_values_are_given_out_or_not(tensors, precision):
-    plain = OpenVinoEngine(build_graph(SHAPE, tensors), precision)
-    keeping = BranchEngine(build_branching_graph(SHAPE, tensors), SHAPE, precision)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_hidden_states_are_the_same_whether_keys_and_values_are_given_out_or_not(tensors, roundings, precision):
+    rounded = roundings[precision]
+    plain = OpenVinoEngine(build_graph(SHAPE, tensors, roundings=rounded), precision)
+    keeping = BranchEngine(build_branching_graph(SHAPE, tensors, roundings=rounded), SHAPE, precision)
     _, embedded, lengths = embedded_of(tensors, [16, 3, 9, 16], 16)
     without, beside, kept = (
         plain.encode(embedded, lengths),

@@ -126,8 +126,19 @@ def test_ngrams_take_the_newest_format(tmp_path, pack):
 def test_a_bias_takes_the_newest_format(pack):
     entries = pack.manifest.tasks
     biased = {"entities": entries["entities"].model_copy(update={"outside_bias": -0.5})}
-    assert format_of(pack.manifest.model_copy(update={"tasks": entries | biased})) == FORMAT
+    assert format_of(pack.manifest.model_copy(update={"tasks": entries | biased})) == 11
     assert '"outside_bias"' not in pack.manifest.model_dump_json()
+
+
+def test_roundings_take_the_newest_format_and_go_with_the_weights_they_were_fitted_for(tmp_path, pack):
+    folder = Path(pack.manifest.backbone.name)
+    rounded = write_tiny_pack(tmp_path / "rounded", folder, rounded=True)
+    assert read_pack(rounded.folder).manifest.format == FORMAT
+    assert '"roundings"' not in (pack.folder / MANIFEST).read_text()
+    heads = {name: rounded.head(name) for name in rounded.tasks if rounded.head(name)}
+    again = write_pack(tmp_path / "again", rounded.manifest, heads, {})
+    assert again.manifest.roundings is None
+    assert again.manifest.format == 1
 
 
 @pytest.mark.parametrize(

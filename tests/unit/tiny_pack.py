@@ -9,11 +9,13 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from umbel.adapters import merge
 from umbel.catalogue import load_backbone
 from umbel.kinds.base import kind_of
 from umbel.ngrams import Ngrams, Vocabulary, as_stored, counted
 from umbel.pack import BackboneName, BranchesFile, Manifest, NgramsFile, Pack, TaskEntry
-from umbel.packing import write_pack
+from umbel.packing import write_pack, write_roundings
+from umbel.quantising import fit
 from umbel.readouts import shapes_of
 from umbel.shapes import EncoderShape
 from umbel.weights import tensor_shapes
@@ -79,11 +81,13 @@ def write_tiny_pack(
     branches: bool = False,
     blank: float = 0.0,
     ngrams: bool = False,
+    rounded: bool = False,
     **entries: TaskEntry,
 ) -> Pack:
     """Write a pack of random heads, with `branches` of random readouts, too; `entries` replace or add tasks.
 
-    `blank` is the readouts' `Calibration.blank`. With `ngrams` the task `topics` reads random character n-grams.
+    `blank` is the readouts' `Calibration.blank`. With `ngrams` the task `topics` reads random character n-grams. With
+    `rounded` the encoder can be run in 8 bits.
     """
     loaded = load_backbone(backbone)
     random = np.random.default_rng(seed)
@@ -111,7 +115,14 @@ def write_tiny_pack(
     shapes = shapes_of(HIDDEN) if branches else {}
     read_off = {"topics": _ngrams(len(tasks["topics"].labels))} if ngrams else {}
     readouts = {name: (random.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
-    return write_pack(folder, manifest, heads, {}, branches=readouts, ngrams=read_off)
+    pack = write_pack(folder, manifest, heads, {}, branches=readouts, ngrams=read_off)
+    if not rounded:
+        return pack
+    words = np.random.default_rng(seed)  # the same, whatever heads were drawn
+    texts = [" ".join(words.choice(list(VOCABULARY)[4:], size)) for size in range(1, 50)]
+    windows = [found[0] for found in loaded.tokenizer.windows_many(texts)]
+    roundings = fit(loaded, merge(loaded.tensors, {}), windows, readouts.get("roles"))
+    return write_roundings(pack, folder, roundings, {}, version, lambda _: "")
 
 
 def _ngrams(labels: int) -> Ngrams:
