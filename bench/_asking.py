@@ -14,7 +14,6 @@ from _rivals import BACKBONE, Floats, Ids, Prepare, backbone, padded, roundings,
 from _texts import SAMPLES, calls_of
 
 from umbel.brancher import Brancher
-from umbel.processor import multiplies_bytes
 from umbel.questions import Choice, Extract, Mentions, Option, Predicate, PredicateAnswer, Question, Score, ScoreAnswer
 from umbel.records import LabelPrediction, Span
 
@@ -57,7 +56,7 @@ def tokens_asked(questions: Sequence[Question]) -> int:
     return sum(len(branch) for question in questions for branch in brancher.branches(question))
 
 
-def asking_rival(threads: int, pack: str = "") -> Prepare:
+def asking_rival(threads: int, pack: str = "", precision: Any = "bfloat16") -> Prepare:
     """Ask a pack, by default one of random readouts, which cost what trained ones do; encodings are not remembered.
 
     An operation is what is done, the text's tokens, and how many are asked: `encode 128`, `fresh 128 10`,
@@ -69,7 +68,7 @@ def asking_rival(threads: int, pack: str = "") -> Prepare:
     from umbel.encodings import EncodingCache
 
     with tempfile.TemporaryDirectory() as folder:
-        model = umbel.load(pack or write_random(Path(folder)), threads=threads)
+        model = umbel.load(pack or write_random(Path(folder)), precision=precision, threads=threads)
     model.forward.encodings = EncodingCache(0)
 
     def prepare(operation: str) -> list[Callable[[], Any]]:
@@ -129,14 +128,13 @@ def write_random(folder: Path) -> Path:
     return write_roundings(pack, pack.folder, roundings(), {}, "1.0.0", lambda _: "").folder
 
 
-def joint_rival(threads: int) -> Prepare:
-    """Read question, options and text as one sequence, a call for each question, through Umbel's own encoder, in 8 bits
-    where a pack would be.
+def joint_rival(threads: int, precision: str = "bfloat16") -> Prepare:
+    """Read question, options and text as one sequence, a call for each question, through Umbel's own encoder.
 
     An operation is `joint`, the text's tokens and the number of questions. Given token ids, not charged for readouts;
     what is over the tokens that the backbone can read is cut off the text.
     """
-    encode = shipped(threads, "int8" if multiplies_bytes() else "auto")
+    encode = shipped(threads, precision)
 
     def prepare(operation: str) -> list[Callable[[], Any]]:
         _, tokens, count = operation.split()

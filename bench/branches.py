@@ -6,10 +6,10 @@ Theory: a branch token goes through the layers that a text's token goes through,
 five options, some 260 tokens, on a text of 128 cost (128 + 260) / 128 = 3 encodings. Joint sequences of a question, its
 options and the text cost 10 x (128 + 26) / 128 = 12; the longer the text, the nearer the quotient comes to ten.
 
-Both sides run one encoder's weights, in processes of their own, in turn. Umbel's side is a whole call, with questions
-that were asked before (`unseen` in the table: they were not, and are read under a text that says nothing, too). The
-joint side is given token ids, and not charged for reading its answers out. Without a pack the readouts are random,
-which costs the same.
+Both sides run one encoder's weights in bfloat16, in processes of their own, in turn; for `in_8_bits` both run them in
+8 bits. Umbel's side is a whole call, with questions that were asked before (`unseen` in the table: they were not, and
+are read under a text that says nothing, too). The joint side is given token ids, and not charged for reading its
+answers out. Without a pack the readouts are random, which costs the same.
 
 `ten_questions_over_token_ideal`: ten questions of a kept text over (their tokens / 128) encodings of it.
 `speedup_over_joint_*`: ten joint sequences over encoding and ten questions; on 512 tokens each is cut to 512.
@@ -37,6 +37,7 @@ UMBEL = (
     *("encode 128", "encode 512", "fresh 128 10", "fresh 512 10", "kept 512 10", "unseen 128 10"),
     *("options 128 255", "fresh_options 128 255", "unseen_options 128 255", *(f"kept 128 {count}" for count in STEPS)),
 )
+EIGHT = " int8"  # ends the names of those that run in 8 bits
 JOINT = ("joint 128 10", "joint 512 10")
 
 
@@ -55,8 +56,8 @@ def ratios(seconds: Seconds) -> dict[str, Any]:
     def over(first: str, second: str) -> float:
         return ratio(seconds, ("umbel", first), ("umbel", second)) or 0.0
 
-    def faster(tokens: int) -> float | None:
-        return ratio(seconds, ("joint", f"joint {tokens} 10"), ("umbel", f"fresh {tokens} 10"))
+    def faster(tokens: int, end: str = "") -> float | None:
+        return ratio(seconds, (f"joint{end}", f"joint {tokens} 10"), (f"umbel{end}", f"fresh {tokens} 10"))
 
     ideal = tokens_asked(ten()) / 128
     return {
@@ -68,6 +69,7 @@ def ratios(seconds: Seconds) -> dict[str, Any]:
         "options255_unseen_over_encoding": over("unseen_options 128 255", "encode 128"),
         "unseen_questions_over_asked_before": over("unseen 128 10", "kept 128 10"),
         "kept_encoding_over_fresh": over("kept 128 10", "fresh 128 10"),
+        "in_8_bits": {f"speedup_over_joint_{tokens}": faster(tokens, EIGHT) for tokens in (128, 512)},
         "one_of_40_over_one_of_10": round(over("kept 128 40", "kept 128 10") / 4, 3),
     }
 
@@ -75,8 +77,10 @@ def ratios(seconds: Seconds) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     options = options_of(__doc__, ("--pack", {"default": "", "help": "a pack that was trained for questions"}))
-    workers = start({"umbel": ("asking", options.pack), "joint": ("joint",)}, options.threads)
-    asked = [(worker, UMBEL if name == "umbel" else JOINT) for name, worker in workers.items()]
+    sides = {"umbel": ("asking", options.pack), "joint": ("joint",)}
+    sides |= {f"umbel{EIGHT}": ("asking", options.pack, "int8"), f"joint{EIGHT}": ("joint", "int8")}
+    workers = start(sides, options.threads)
+    asked = [(worker, JOINT if name.startswith("joint") else UMBEL) for name, worker in workers.items()]
     seconds = interleaved(asked, options.rounds, options.quick)
     for (name, operation), values in seconds.items():
         print(f"{name:10}{operation:24}{milliseconds(values):10.2f} ms a call", flush=True)

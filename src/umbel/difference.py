@@ -25,6 +25,7 @@ def compare(before: Manifest, after: Manifest) -> dict[str, Any]:
         "after": _title(after),
         "backbone": _same(before.backbone.sha256, after.backbone.sha256),
         "adapter": _same(_sha256(before.adapter), _sha256(after.adapter)),
+        "roundings": _same(_sha256(before.roundings), _sha256(after.roundings)),
         "tasks": {name: _task(before.tasks.get(name), after.tasks.get(name)) for name in names},
     }
 

@@ -44,10 +44,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 TEXTS = 1200  # that ranges are taken from, as many of each train file as of another
-LEAST = 100
+ENOUGH = 600  # of fewer, texts that are made up are read as well, up to so many
+LEAST = 50
 ROWS = 3000  # of what a map reads, to compare ways of rounding on
 OF_WINDOW = 8  # of these, at most
 WORDS = (4, 17)  # of what is marked by a role, with the first special token: from, below
+MADE_UP = (3, 61)  # tokens of a text that is made up: from, below
 STRETCHES = 64  # more than the inputs of a map that ends a layer; its outliers are cut into so many
 COMPARED = 300  # texts whose hidden states are compared
 MOST_LOST = 1.0  # of a task's dev score, in points
@@ -118,6 +120,23 @@ def quantise(name: str, declaration: Path, out: Path | None, version: str, limit
     return replace(found, pack=write_roundings(scored, target, roundings, known, version, card_of))
 
 
+def made_up(windows: Sequence[Window], count: int, vocabulary: int, seed: int = 1) -> list[Window]:
+    """Return windows that no text has: every third of the texts' own tokens, the others of any.
+
+    Of few texts the encoder shows little of how far its channels reach, and what lies beyond is cut off (docs/log.md).
+    """
+    rng = np.random.default_rng(seed)
+    own = np.concatenate([window.ids[1:-1] for window in windows])
+    first, last = windows[0].ids[0], windows[0].ids[-1]
+    found = []
+    for number in range(count):
+        size = rng.integers(*MADE_UP)
+        drawn = rng.integers(vocabulary, size=size) if number % 3 else rng.choice(own, size)
+        ids = np.concatenate([[first], drawn, [last]]).astype(np.int32)
+        found.append(Window(ids, windows[0].offsets[:0]))
+    return found
+
+
 def fit(
     backbone: Backbone,
     tensors: Mapping[str, Floats],
@@ -131,6 +150,7 @@ def fit(
     that are marked so: branches go through the same maps and reach further (docs/log.md).
     """
     builder, rng = _Watched(backbone.shape, tensors), np.random.default_rng(seed)
+    windows = [*windows, *made_up(windows, ENOUGH - len(windows), backbone.shape.vocabulary, seed)]
     with row_bar("reading texts") as told:
         found = _read(builder, _batches(backbone, windows, roles, rng), rng, told)
     roundings = {}

@@ -184,7 +184,10 @@ def _branches(pack: Manifest) -> list[Text]:
 def difference_report(found: Mapping[str, Any]) -> Group:
     """Draw what `difference.compare` found: the packs, what they share, and each task."""
     titles = [f"{pack['name']} {pack['version']} on {pack['backbone']}" for pack in (found["before"], found["after"])]
-    head = Text(f"{titles[0]}  ->  {titles[1]}\nbackbone {found['backbone']}, adapter {found['adapter']}\n")
+    shared = f"backbone {found['backbone']}, adapter {found['adapter']}"
+    if found["roundings"] != "same":
+        shared += ", how it runs in 8 bits changed"
+    head = Text(f"{titles[0]}  ->  {titles[1]}\n{shared}\n")
     table = grid("task", "state", "before", "after", "change", "what changed", right=["before", "after", "change"])
     for name, task in found["tasks"].items():
         old, new = task["before"], task["after"]

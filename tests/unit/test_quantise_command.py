@@ -15,6 +15,7 @@ import umbel
 from umbel import compile as compiling
 from umbel import quantising
 from umbel.card import card_of
+from umbel.catalogue import load_backbone
 from umbel.cli import app
 from umbel.errors import PackError
 from umbel.manifest import WITH_ROUNDINGS
@@ -152,7 +153,7 @@ def test_in_place_and_again(trained, own):
         (["base"], "base comes with Umbel and stays as it is"),
         (["run/pack", "--version", "one"], "--version: found 'one'"),
         (["nowhere"], "no shipped pack and no folder"),
-        (["run/pack", "--data", "few.yaml"], "found 3 train texts, expected 100 or more"),
+        (["run/pack", "--data", "few.yaml"], "found 3 train texts, expected 50 or more"),
     ],
 )
 def test_what_cannot_be_quantised_is_told(trained, arguments, said):
@@ -183,3 +184,18 @@ def test_a_damaged_file_and_one_of_another_backbone_are_refused(trained, own, tm
         (own / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(PackError, match=said):
             umbel.load(own, precision="int8")
+
+
+def test_texts_that_are_made_up_are_of_known_tokens_between_special_ones(trained):
+    windows = [found[0] for found in load_backbone("tiny").tokenizer.windows_many(["good to Paris", "bad"])]
+    found = quantising.made_up(windows, 30, vocabulary=9)
+    assert len(found) == 30
+    assert quantising.made_up(windows, -1, vocabulary=9) == []
+    for number, window in enumerate(found):
+        assert (window.ids[0], window.ids[-1]) == (windows[0].ids[0], windows[0].ids[-1])
+        inner = window.ids[1:-1]
+        assert set(inner.tolist()) <= (set(range(9)) if number % 3 else {4, 7, 6, 5})
+        assert quantising.MADE_UP[0] <= len(inner) < quantising.MADE_UP[1]
+    assert [each.ids.tolist() for each in quantising.made_up(windows, 30, vocabulary=9)] == [
+        e.ids.tolist() for e in found
+    ]
