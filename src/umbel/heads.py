@@ -48,10 +48,11 @@ class Heads:
         To `spent` each task's seconds are added; the pooling of a group is shared out among those asked.
         """
         found = {}
+        wanted = frozenset(tasks)
         spent = defaultdict(float) if spent is None else spent
         for number, queries in enumerate(self._groups):
             names = self._pooled[number * GROUP : (number + 1) * GROUP]
-            asked = [(row, name) for row, name in enumerate(names) if name in tasks]
+            asked = [(row, name) for row, name in enumerate(names) if name in wanted]
             if asked:
                 began = time.perf_counter()
                 weights = softmax(np.vecdot(queries[:, None], hidden))  # [GROUP, tokens]
