@@ -280,9 +280,7 @@ def quantise(
     ] = 0,
     out: Out = None,
     version: Version = "",
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Write it even where a task loses more than a point.")
-    ] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Write it even where a task loses too much.")] = False,
 ) -> None:
     """Run a pack's encoder in 8 bits on processors made for it, and score every task without and with it.
 

@@ -44,15 +44,16 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 TEXTS = 1200  # that ranges are taken from, as many of each train file as of another
-ENOUGH = 600  # of fewer, texts that are made up are read as well, up to so many
+ENOUGH = 1000  # of fewer, texts that are made up are read as well, up to so many
 LEAST = 50
 ROWS = 3000  # of what a map reads, to compare ways of rounding on
-OF_WINDOW = 8  # of these, at most
+OF_WINDOW = 2  # of these, at most
 WORDS = (4, 17)  # of what is marked by a role, with the first special token: from, below
 MADE_UP = (3, 61)  # tokens of a text that is made up: from, below
 STRETCHES = 64  # more than the inputs of a map that ends a layer; its outliers are cut into so many
 COMPARED = 300  # texts whose hidden states are compared
-MOST_LOST = 1.0  # of a task's dev score, in points
+MOST_LOST = 1.0  # of a task's dev score, in points,
+FEW_LOST = 2  # or what so many rows are worth, where that is more
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,14 @@ class Read:
 class Quantised:
     """What running in 8 bits gave: each task's dev score without and with it, rows a second, cosines of hidden states.
 
-    `pack` is None where a task lost too much, and nothing was written.
+    `lost` are the tasks that lose more than they may; then `pack` is None, for nothing was written.
     """
 
     pack: Pack | None
     scores: Mapping[str, tuple[float, float]]
+    lost: list[str]
     speeds: tuple[float, float]
     cosines: tuple[float, float]
-
-    @property
-    def lost(self) -> list[str]:
-        """The tasks that lose more than they may."""
-        return [name for name, (before, after) in self.scores.items() if before - after > MOST_LOST]
 
 
 def quantise(name: str, declaration: Path, out: Path | None, version: str, limit: int, anyway: bool) -> Quantised:
@@ -112,12 +109,18 @@ def quantise(name: str, declaration: Path, out: Path | None, version: str, limit
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     scores = {task: (round(before[task]["score"], 2), round(after[task]["score"], 2)) for task in before}
-    found = Quantised(None, scores, (slow, fast), cosines)
-    if found.lost and not anyway:
+    lost = [task for task, (one, other) in scores.items() if one - other > _most_lost(after[task]["rows"])]
+    found = Quantised(None, scores, lost, (slow, fast), cosines)
+    if lost and not anyway:
         return found
     scored = pack if limit else replace(pack, manifest=with_scores(pack.manifest, after))
     known = {"scores": scores, "cosines": cosines}
     return replace(found, pack=write_roundings(scored, target, roundings, known, version, card_of))
+
+
+def _most_lost(rows: int) -> float:
+    """Return how many points a task may lose that was scored on so many rows: of few, one weighs much."""
+    return max(MOST_LOST, 100 * FEW_LOST / rows)
 
 
 def made_up(windows: Sequence[Window], count: int, vocabulary: int, seed: int = 1) -> list[Window]:
@@ -286,5 +289,5 @@ def tell(found: Quantised) -> None:
     if found.pack:
         console.print(f"the pack is in {found.pack.folder}; its other files are as they were", soft_wrap=True)
     else:
-        lost = f"{', '.join(found.lost)} lost more than {MOST_LOST:g} points"
+        lost = f"{', '.join(found.lost)} lost too much"
         console.print(f"nothing was written, for {lost}; --anyway writes it all the same", soft_wrap=True)

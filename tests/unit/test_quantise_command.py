@@ -130,13 +130,19 @@ def test_a_pack_that_was_not_fitted_is_told_so(trained):
 
 def test_what_loses_too_much_is_not_written(trained, monkeypatch):
     monkeypatch.setattr(quantising, "MOST_LOST", -1000.0)
+    monkeypatch.setattr(quantising, "FEW_LOST", -1000.0)
     done = invoke("quantise", "run/pack", "--out", "lost", "--limit", 10)
     assert done.exit_code == 0, done.output
-    assert "nothing was written, for mood lost more than" in told_by(done)
+    assert "nothing was written, for mood lost too much" in told_by(done)
     with pytest.raises(PackError):
         read_pack("lost")
     assert invoke("quantise", "run/pack", "--out", "lost", "--limit", 10, "--anyway").exit_code == 0
     assert read_pack("lost").manifest.tasks == read_pack("run/pack").manifest.tasks  # scored on some rows only
+
+
+@pytest.mark.parametrize(("rows", "most"), [(10, 20.0), (24, 200 / 24), (200, 1.0), (5000, 1.0)])
+def test_of_few_rows_two_may_be_lost(rows, most):
+    assert quantising._most_lost(rows) == pytest.approx(most)
 
 
 def test_in_place_and_again(trained, own):
