@@ -288,6 +288,8 @@ def _hashes(pack: Pack, names: Collection[str]) -> dict[str, str]:
     files = [
         manifest.adapter,
         manifest.branches,
+        manifest.reading,
+        manifest.roundings,
         *(e.head for e in others.values()),
         *(e.fork for e in others.values()),
         *(e.ngrams for e in others.values()),
