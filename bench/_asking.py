@@ -56,7 +56,7 @@ def tokens_asked(questions: Sequence[Question]) -> int:
     return sum(len(branch) for question in questions for branch in brancher.branches(question))
 
 
-def asking_rival(threads: int, pack: str = "", precision: Any = "bfloat16") -> Prepare:
+def asking_rival(threads: int, pack: str = "", precision: Any = "auto") -> Prepare:
     """Ask a pack, by default one of random readouts, which cost what trained ones do; encodings are not remembered.
 
     An operation is what is done, the text's tokens, and how many are asked: `encode 128`, `fresh 128 10`,
@@ -128,7 +128,7 @@ def write_random(folder: Path) -> Path:
     return write_roundings(pack, pack.folder, roundings(), {}, "1.0.0", lambda _: "").folder
 
 
-def joint_rival(threads: int, precision: str = "bfloat16") -> Prepare:
+def joint_rival(threads: int, precision: str) -> Prepare:
     """Read question, options and text as one sequence, a call for each question, through Umbel's own encoder.
 
     An operation is `joint`, the text's tokens and the number of questions. Given token ids, not charged for readouts;

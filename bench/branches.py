@@ -6,10 +6,10 @@ Theory: a branch token goes through the layers that a text's token goes through,
 five options, some 260 tokens, on a text of 128 cost (128 + 260) / 128 = 3 encodings. Joint sequences of a question, its
 options and the text cost 10 x (128 + 26) / 128 = 12; the longer the text, the nearer the quotient comes to ten.
 
-Both sides run one encoder's weights in bfloat16, in processes of their own, in turn; for `in_8_bits` both run them in
-8 bits. Umbel's side is a whole call, with questions that were asked before (`unseen` in the table: they were not, and
-are read under a text that says nothing, too). The joint side is given token ids, and not charged for reading its
-answers out. Without a pack the readouts are random, which costs the same.
+Both sides run one encoder's weights in bfloat16 where there is that, in processes of their own, in turn; for
+`in_8_bits` both run them in 8 bits. Umbel's side is a whole call, with questions that were asked before (`unseen` in
+the table: they were not, and are read under a text that says nothing, too). The joint side is given token ids, and not
+charged for reading its answers out. Without a pack the readouts are random, which costs the same.
 
 `ten_questions_over_token_ideal`: ten questions of a kept text over (their tokens / 128) encodings of it.
 `speedup_over_joint_*`: ten joint sequences over encoding and ten questions; on 512 tokens each is cut to 512.
@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from _asking import ten, tokens_asked
 from _common import Seconds, Worker, finish, interleaved, machine, milliseconds, options_of, ratio, start
+
+from umbel.engine import uses_bfloat16
 
 STEPS = (1, 2, 5, 10, 20, 40)
 UMBEL = (
@@ -77,7 +79,8 @@ def ratios(seconds: Seconds) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     options = options_of(__doc__, ("--pack", {"default": "", "help": "a pack that was trained for questions"}))
-    sides = {"umbel": ("asking", options.pack), "joint": ("joint",)}
+    plain = "bfloat16" if uses_bfloat16("auto") else "float32"
+    sides = {"umbel": ("asking", options.pack, plain), "joint": ("joint", plain)}
     sides |= {f"umbel{EIGHT}": ("asking", options.pack, "int8"), f"joint{EIGHT}": ("joint", "int8")}
     workers = start(sides, options.threads)
     asked = [(worker, JOINT if name.startswith("joint") else UMBEL) for name, worker in workers.items()]

@@ -106,7 +106,8 @@ def _compiled(pack: Pack, backbone: Backbone, precision: Precision) -> CompiledP
     exact = build_graph(backbone.shape, tensors) if roundings else compiled.encoder
     record = {"pack": pack.manifest.name, "engine": NAME, **_parity(compiled.encoder, exact, backbone, precision)}
     if float(str(record["min-cosine"])) < (MIN_ROUNDED if roundings else MIN_COSINE):
-        raise PackError(f"{pack.folder}: the compiled graph strays from fp32: {record}", "try precision float32")
+        hint = "try precision bfloat16, or quantise it on more texts" if roundings else "try precision float32"
+        raise PackError(f"{pack.folder}: the compiled graph strays from fp32: {record}", hint)
     try:
         return CompiledPack(pack, _store(compiled.graph, record, _key(pack, precision)), record)
     except CacheError as error:
