@@ -280,9 +280,10 @@ def tell(found: Quantised) -> None:
     console = output()
     console.print(rounded_table(found.scores))
     changes = [after - before for before, after in found.scores.values()]
-    least, mean = found.cosines
+    mean = sum(changes) / max(len(changes), 1)
+    least, usual = found.cosines
     console.print(
-        f"in the mean {sum(changes) / max(len(changes), 1):+.2f} points; cosines of hidden states {mean:.4f}, at least {least:.3f}; "
+        f"in the mean {mean:+.2f} points; cosines of hidden states {usual:.4f}, at least {least:.3f}; "
         f"{found.speeds[1]:,.0f} rows a second, {found.speeds[0]:,.0f} before",
         soft_wrap=True,
     )
